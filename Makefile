@@ -43,11 +43,22 @@ LIBS        = -lrt -pthread
 
 # ---- sources ---------------------------------------------------------------
 
-IPC_SRC := ipc/err.c ipc/resp.c ipc/resp_print.c
+IPC_SRC := ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ipc/resp.c \
+           ipc/resp_print.c
 
 SERVER_SRC :=
 
 PROGRAMS :=
+
+# Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
+#   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
+TESTS := check_quote
+
+# Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
+# with IPC_SRC and, where defined, SRC_NAME := further sources.
+FUZZ := fuzz_quote
+SECONDS ?= 30
+FUZZ_CC ?= clang
 
 ipc_obj    := $(IPC_SRC:%.c=$(BUILD)/obj/%.o)
 server_obj := $(SERVER_SRC:%.c=$(BUILD)/obj/%.o)
@@ -63,13 +74,64 @@ $(BUILD)/obj/%.o: %.c
 $(BUILD)/libipc.a: $(ipc_obj)
 	$(AR) rcs $@ $^
 
+# ---- tests -----------------------------------------------------------------
+
+tests_bin := $(TESTS:%=$(BUILD)/tests/%)
+
+tests: $(tests_bin) ## build the test suites
+
+check: all tests ## run every suite; TESTS="check_a check_b" for some
+	tests/run $(BUILD) $(TESTS)
+
+# Asked of pkg-config only by a recipe that needs it: building the programs
+# does not take Check.
+$(TESTS:%=$(BUILD)/obj/tests/%.o): ALL_CFLAGS += $(shell pkg-config --cflags check)
+
+.SECONDEXPANSION:
+$(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
+		$(BUILD)/libipc.a
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) \
+	    $(shell pkg-config --libs check) $(LIBS)
+
+# ---- fuzzing: always clang, a build folder of its own ------------------------
+
+FUZZ_FLAGS := -std=c17 -D_GNU_SOURCE -O1 -g -fno-omit-frame-pointer \
+              -fno-sanitize-recover=all -I. $(WARN)
+fuzz_bin   := $(FUZZ:%=build/fuzz/%)
+
+build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined \
+	    -MMD -MP -c -o $@ $<
+
+$(fuzz_bin): build/fuzz/%: build/fuzz/obj/tests/%.o \
+		$(IPC_SRC:%.c=build/fuzz/obj/%.o) \
+		$$(patsubst $$(percent).c,build/fuzz/obj/$$(percent).o,$$(SRC_$$*))
+	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+
+percent := %
+
+# New finds go to build/fuzz/corpus, a crashing input to build/fuzz/NAME-crash-*.
+fuzz: $(fuzz_bin) ## fuzz every parser, SECONDS=30 each; FUZZ="fuzz_a" for some
+	@for t in $(FUZZ); do \
+	    mkdir -p build/fuzz/corpus/$$t && \
+	    echo "== $$t" && \
+	    build/fuzz/$$t -max_total_time=$(SECONDS) -timeout=10 \
+	        -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+	        -artifact_prefix=build/fuzz/$$t- \
+	        build/fuzz/corpus/$$t tests/corpus/$$t || exit 1; \
+	done
+
+# ----------------------------------------------------------------------------
+
 clean: ## remove everything built
 	rm -rf build
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
-.PHONY: all clean help
+.PHONY: all tests check fuzz clean help
 .DELETE_ON_ERROR:
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)
