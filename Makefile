@@ -44,7 +44,7 @@ LIBS        = -lrt -pthread
 # ---- sources ---------------------------------------------------------------
 
 IPC_SRC := ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ipc/resp.c \
-           ipc/resp_print.c
+           ipc/resp_command.c ipc/quote.c
 
 SERVER_SRC :=
 

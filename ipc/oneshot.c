@@ -1,0 +1,232 @@
+/*
+ * Reply pipes.
+ *
+ * The requester opens its FIFO O_RDWR: one that never had a writer reads as
+ * EOF, which would look like a dead manager. So EOF is never a verdict here:
+ * liveness of the other side is told by the channel's `receiver` FIFO.
+ */
+#include "ipc/oneshot.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TEMPORARY_MAX_AGE_S 60
+
+void oneshot_name(char name[ONESHOT_NAME_MAX], uint64_t client, uint64_t slot)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *at = name;
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *at++ = digits[(client >> shift) & 15];
+    *at++ = '-';
+    int shift = 60;
+    while (shift > 0 && ((slot >> shift) & 15) == 0)
+        shift -= 4;
+    for (; shift >= 0; shift -= 4)
+        *at++ = digits[(slot >> shift) & 15];
+    *at = '\0';
+}
+
+/* ---- the requester ---- */
+
+void oneshot_pool_init(struct oneshot_pool *pool, int reply_fd, uid_t owner,
+                       uint64_t client)
+{
+    memset(pool, 0, sizeof(*pool));
+    pool->reply_fd = reply_fd;
+    pool->owner = owner;
+    pool->client = client;
+}
+
+static enum err make_slot(struct oneshot_pool *pool, struct oneshot *slot)
+{
+    char name[ONESHOT_NAME_MAX];
+    char temporary[ONESHOT_NAME_MAX + 1];
+    uint64_t number = pool->next_slot++;
+    oneshot_name(name, pool->client, number);
+    temporary[0] = '.';
+    memcpy(temporary + 1, name, sizeof(name));
+    if (mkfifoat(pool->reply_fd, temporary, 0600) < 0)
+        return ERR_SYS;
+    int fd = openat(pool->reply_fd, temporary,
+                    O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    /* In a group's channel the manager is another user: it may write, through
+     * the group that the setgid folder gave the FIFO. */
+    bool ok = fd >= 0 &&
+              (pool->owner == geteuid() || fchmod(fd, 0620) == 0) &&
+              renameat(pool->reply_fd, temporary, pool->reply_fd, name) == 0;
+    if (!ok) {
+        int saved = errno;
+        unlinkat(pool->reply_fd, temporary, 0);
+        if (fd >= 0)
+            close(fd);
+        errno = saved;
+        return ERR_SYS;
+    }
+    slot->fd = fd;
+    slot->slot = number;
+    return ERR_OK;
+}
+
+enum err oneshot_acquire(struct oneshot_pool *pool, struct oneshot *slot)
+{
+    if (pool->idle_count > 0) {
+        *slot = pool->idle[--pool->idle_count];
+        return ERR_OK;
+    }
+    return make_slot(pool, slot);
+}
+
+void oneshot_release(struct oneshot_pool *pool, struct oneshot *slot)
+{
+    if (pool->idle_count == ONESHOT_IDLE_MAX) {
+        oneshot_abandon(pool, slot);
+        return;
+    }
+    pool->idle[pool->idle_count++] = *slot;
+    slot->fd = -1;
+}
+
+void oneshot_abandon(struct oneshot_pool *pool, struct oneshot *slot)
+{
+    /* The name first: no writer may open it between. */
+    oneshot_unlink(pool->reply_fd, pool->client, slot->slot);
+    close(slot->fd);
+    slot->fd = -1;
+}
+
+void oneshot_pool_close(struct oneshot_pool *pool)
+{
+    while (pool->idle_count > 0)
+        oneshot_abandon(pool, &pool->idle[--pool->idle_count]);
+}
+
+void oneshot_pool_disown(struct oneshot_pool *pool)
+{
+    while (pool->idle_count > 0)
+        close(pool->idle[--pool->idle_count].fd);
+}
+
+/* ---- the answerer ---- */
+
+/* Opens what stands under a name for writing, if it is a FIFO with a reader. */
+static enum err open_writer(int reply_fd, const char *name, int *fd)
+{
+    int opened =
+        openat(reply_fd, name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (opened < 0) {
+        if (errno == ENXIO || errno == ENOENT)
+            return ERR_CLOSED;
+        if (errno == EMFILE || errno == ENFILE)
+            return ERR_LIMIT;
+        return errno == ELOOP || errno == EACCES || errno == EISDIR ? ERR_DENIED
+                                                                    : ERR_SYS;
+    }
+    struct stat st;
+    if (fstat(opened, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_nlink != 1) {
+        close(opened);
+        return ERR_DENIED;
+    }
+    *fd = opened;
+    return ERR_OK;
+}
+
+enum err oneshot_open(int reply_fd, uint64_t client, uint64_t slot, int *fd)
+{
+    char name[ONESHOT_NAME_MAX];
+    oneshot_name(name, client, slot);
+    return open_writer(reply_fd, name, fd);
+}
+
+enum err oneshot_write(int fd, const struct reply_chunk *chunk,
+                       const char *body, size_t *written)
+{
+    size_t total = sizeof(*chunk) + chunk->length;
+    ssize_t n;
+    /* Small replies go out in one plain write: cheaper than writev(2). */
+    char small[512];
+    do {
+        if (total <= sizeof(small)) {
+            memcpy(small, chunk, sizeof(*chunk));
+            if (chunk->length > 0)
+                memcpy(small + sizeof(*chunk), body, chunk->length);
+            n = write(fd, small, total);
+        } else {
+            struct reply_chunk copy = *chunk;
+            union {
+                const char *in;
+                void *out;
+            } cast = {.in = body}; /* iovec has no const; writev only reads */
+            struct iovec iov[2] = {
+                {.iov_base = &copy, .iov_len = sizeof(copy)},
+                {.iov_base = cast.out, .iov_len = chunk->length},
+            };
+            n = writev(fd, iov, 2);
+        }
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        *written = 0;
+        if (errno == EAGAIN)
+            return ERR_AGAIN;
+        return errno == EPIPE ? ERR_CLOSED : ERR_SYS;
+    }
+    *written = (size_t)n;
+    return (size_t)n == total ? ERR_OK : ERR_AGAIN;
+}
+
+void oneshot_unlink(int reply_fd, uint64_t client, uint64_t slot)
+{
+    char name[ONESHOT_NAME_MAX];
+    oneshot_name(name, client, slot);
+    unlinkat(reply_fd, name, 0);
+}
+
+/* Whether an entry was left by somebody who is gone. */
+static bool is_leftover(int reply_fd, const char *name, time_t now)
+{
+    struct stat st;
+    if (name[0] == '.') {
+        /* Still being made, unless it is old. */
+        return fstatat(reply_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+               st.st_mtime + TEMPORARY_MAX_AGE_S < now;
+    }
+    int fd;
+    enum err e = open_writer(reply_fd, name, &fd);
+    if (e == ERR_OK)
+        close(fd);
+    return e == ERR_CLOSED || e == ERR_DENIED;
+}
+
+enum err oneshot_sweep(int reply_fd, size_t *removed)
+{
+    size_t count = 0;
+    int fd = openat(reply_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR_SYS;
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        close(fd);
+        return ERR_SYS;
+    }
+    time_t now = time(NULL);
+    for (struct dirent *d; (d = readdir(dir)) != NULL;) {
+        const char *name = d->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+            continue;
+        if (is_leftover(reply_fd, name, now) &&
+            unlinkat(reply_fd, name, 0) == 0)
+            count++;
+    }
+    closedir(dir);
+    if (removed != NULL)
+        *removed = count;
+    return ERR_OK;
+}
