@@ -24,29 +24,35 @@
 
 #include "ipc/err.h"
 
-/* Redis refuses bulks over 512 MB (proto-max-bulk-len) and our scanner refuses
- * deeper nesting than any command of Redis produces (COMMAND DOCS: 7). */
+/* What a command may hold, as Redis limits it (proto-max-bulk-len). */
 #define RESP_BULK_MAX (512LL * 1024 * 1024)
-#define RESP_DEPTH_MAX 32
-#define RESP_COUNT_MAX (1LL << 31) /* elements of one aggregate */
-#define RESP_LINE_MAX (64 * 1024)  /* simple strings, errors, numbers */
-#define RESP_ARGS_MAX (1024 * 1024) /* arguments of a command, as Redis */
+#define RESP_ARGS_MAX (1024 * 1024)
+
+/* What a reply may hold. Generous, for whatever one script can make Redis say
+ * (a string of 600 MB, a status of 1 MB) must not cost everybody's connection:
+ * the scanner keeps no bytes, so it only refuses what is no reply at all. */
+#define RESP_REPLY_BULK_MAX (1LL << 40)
+#define RESP_COUNT_MAX (1LL << 31) /* elements, of a map: pairs */
+#define RESP_LINE_MAX (1 << 29)    /* simple strings, errors, doubles */
+
+/* How deep those go who walk through a reply and need memory per level: the
+ * printer, the library's tree. COMMAND DOCS goes 7 deep, a script of mischief
+ * thousands. Scanning has no such limit: it counts values, not levels. */
+#define RESP_DEPTH_MAX 128
 
 /* ---- scanning a stream of frames ---- */
 
 /* Where a scan stands between two pieces of a stream. Plain data: copy, drop
  * and reset it at will. */
 struct resp_scan {
-    int64_t left[RESP_DEPTH_MAX]; /* elements still to come, per level */
-    int64_t skip;     /* bytes of a bulk (with its CR LF) still to pass over */
-    int64_t number;   /* length or count being read */
-    uint32_t line;    /* bytes of the current line seen so far */
-    uint8_t depth;    /* levels in use */
-    uint8_t state;    /* enum in resp.c */
-    uint8_t kind;     /* type byte of the line being read */
-    char type;        /* type byte of the top-level frame, 0 before it */
-    bool negative;    /* of the number being read */
-    bool attribute;   /* the next top-level value is an attribute's owner */
+    int64_t todo;    /* values still to come in this frame, on all levels */
+    int64_t skip;    /* bytes of a bulk (with its CR LF) still to pass over */
+    uint64_t number; /* length or count being read, without its sign */
+    uint32_t line;   /* bytes (digits, of a number) of the line seen so far */
+    uint8_t state;   /* enum in resp.c */
+    char kind;       /* type byte of the value being read */
+    char sign;       /* '-' when that number is negative */
+    char type;       /* type byte of the top-level value, 0 before it */
 };
 
 /* Makes `s` ready for the first byte of a frame. */
@@ -58,15 +64,21 @@ void resp_scan_reset(struct resp_scan *s);
  *         the scan is ready for the next frame, s->type still tells the type
  *         of the one that ended ('>' for a push, which is no reply).
  * ERR_AGAIN: all of it was used, the frame goes on; *used == len.
- * ERR_PROTO: not RESP, or over a limit above. The stream is lost.
- * An attribute frame ('|') counts as part of the value that follows it.
+ * ERR_PROTO: not RESP, or over a limit above. The stream is lost, later calls
+ *         say ERR_PROTO too until a reset. Streamed types (`$?`) are refused.
+ * An attribute frame ('|') counts as part of the value that follows it, whose
+ * type s->type tells. Simple lines end at the first CR LF and may hold a lone
+ * CR or LF, as other clients have it.
  */
 MUST_CHECK enum err resp_scan(struct resp_scan *s, const char *data, size_t len,
                               size_t *used);
 
+/* True between two frames: nothing of the next one has been seen. */
+bool resp_scan_idle(const struct resp_scan *s);
+
 /* How many bytes of the current bulk the scan will pass over without looking
  * at them (its closing CR LF excluded); 0 outside a bulk. What a splice may
- * move past the scanner; tell it with resp_scan_skip. */
+ * move past the scanner; tell it with resp_scan_skip (no more than that). */
 size_t resp_scan_opaque(const struct resp_scan *s);
 void resp_scan_skip(struct resp_scan *s, size_t bytes);
 
@@ -81,7 +93,9 @@ struct resp_arg {
  * Walks over commands held whole in memory. The canonical form is
  * `*N CR LF` with N >= 1, then N arguments `$LEN CR LF bytes CR LF`; numbers
  * are decimal without sign or leading zero. An argument written `@LEN CR LF`
- * (nothing after it) stands for LEN bytes which travel outside the message.
+ * (nothing after it) stands for LEN >= 1 bytes which travel outside the
+ * message. N is at most RESP_ARGS_MAX, LEN at most RESP_BULK_MAX. For what
+ * resp_request accepts, resp_put_command writes the same bytes again.
  */
 struct resp_request {
     const char *pos, *end;
@@ -91,12 +105,13 @@ struct resp_request {
 void resp_request_init(struct resp_request *r, const char *data, size_t len);
 
 /* Steps to the next command. ERR_OK: *argc is how many arguments follow.
- * ERR_CLOSED: the end, cleanly. ERR_PROTO: not canonical, or cut short. All
- * arguments of the command before must have been taken. */
+ * ERR_CLOSED: the end, cleanly. ERR_PROTO: not canonical, or cut short.
+ * ERR_INVALID: arguments of the command before have not been taken. */
 MUST_CHECK enum err resp_request_command(struct resp_request *r,
                                          uint32_t *argc);
 
-/* Takes the next argument, a view into the data. ERR_PROTO as above. */
+/* Takes the next argument, a view into the data. ERR_PROTO as above.
+ * ERR_INVALID: none is left. */
 MUST_CHECK enum err resp_request_arg(struct resp_request *r,
                                      struct resp_arg *arg);
 
@@ -119,20 +134,22 @@ size_t resp_put_number(char *out, int64_t n);
 
 /* ---- reading one value ---- */
 
-/* A value's header, and its bytes for the types that have them. */
+/* A value's header, and its bytes for the types that have them: views into the
+ * data that was read. */
 struct resp_value {
     char type;        /* + - : $ * _ , # ! = ( % ~ > | */
     bool null;        /* `$-1`, `*-1` or `_` */
-    int64_t number;   /* of ':' and '#'; element count of * % ~ > | (pairs
-                         counted as two elements) */
-    const char *data; /* + - $ ! = ( , : the text, a view; '=' without its
-                         "txt:" prefix */
+    int64_t number;   /* of ':' and '#'; element count of * ~ > and, a pair
+                         counted as two elements, of % | */
+    const char *data; /* of + - : , ( # $ ! = the text; '=' without its
+                         "txt:" prefix; NULL for the others and for null */
     size_t len;
-    char format[4];   /* of '=': "txt" or "mkd" */
+    char format[4]; /* of '=': "txt" or "mkd"; else "" */
 };
 
 /* Reads the value that begins at data[0]; aggregates: the header only, their
- * elements follow at data + *used. ERR_OK, ERR_AGAIN (cut short), ERR_PROTO. */
+ * elements follow at data + *used. After an attribute's elements comes the
+ * value that it belongs to. ERR_OK, ERR_AGAIN (cut short), ERR_PROTO. */
 MUST_CHECK enum err resp_get(const char *data, size_t len,
                              struct resp_value *value, size_t *used);
 
