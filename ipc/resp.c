@@ -286,12 +286,58 @@ static enum err scan_step(struct resp_scan *s, const char **pos,
     return ERR_PROTO;
 }
 
+/* The end of a frame that is one small value and whole in memory, as nearly all
+ * are; NULL when in doubt: then the states decide. They would accept whatever
+ * is accepted here. A number may have 7 digits. */
+static inline const char *whole_frame(const char *p, const char *end)
+{
+    if (end - p < 4)
+        return NULL;
+    char type = *p++;
+    if (type == '+') {
+        const char *near = end - p > 16 ? p + 16 : end;
+        for (; p + 1 < near; p++) {
+            if (p[0] == '\r' && p[1] == '\n')
+                return p + 2;
+        }
+        return NULL;
+    }
+    if (type != '$' && type != ':')
+        return NULL;
+    unsigned digit = (unsigned)(unsigned char)*p - '0';
+    if (digit > 9)
+        return end - p >= 4 && memcmp(p, "-1\r\n", 4) == 0 ? p + 4 : NULL;
+    const char *last = end - p > 8 ? p + 8 : end - 1;
+    ptrdiff_t n = digit;
+    bool zero = digit == 0;
+    for (p++; p < last; p++) {
+        digit = (unsigned)(unsigned char)*p - '0';
+        if (digit > 9 || zero)
+            break;
+        n = n * 10 + (ptrdiff_t)digit;
+    }
+    if (p >= last || p[0] != '\r' || p[1] != '\n')
+        return NULL;
+    p += 2;
+    if (type == ':')
+        return p;
+    if (end - p < n + 2 || p[n] != '\r' || p[n + 1] != '\n')
+        return NULL;
+    return p + n + 2;
+}
+
 enum err resp_scan(struct resp_scan *s, const char *data, size_t len,
                    size_t *used)
 {
     const char *pos = data;
     const char *end = data + len;
-    if (s->todo == 0 && len > 0) {
+    if (s->todo == 0 && len > 0 && s->state == AT_TYPE) {
+        const char *behind = whole_frame(data, end);
+        if (behind != NULL) {
+            s->type = *data;
+            *used = (size_t)(behind - data);
+            return ERR_OK;
+        }
         s->todo = 1;
         s->type = 0;
     }
