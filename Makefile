@@ -44,7 +44,8 @@ LIBS        = -lrt -pthread
 # ---- sources ---------------------------------------------------------------
 
 IPC_SRC := ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ipc/resp.c \
-           ipc/resp_command.c ipc/quote.c
+           ipc/resp_command.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
+           ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c
 
 SERVER_SRC :=
 
@@ -52,7 +53,7 @@ PROGRAMS :=
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
-TESTS := check_quote
+TESTS := check_quote check_status_clients
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
 # with IPC_SRC and, where defined, SRC_NAME := further sources.

@@ -23,10 +23,11 @@
 #include "ipc/channel.h"
 #include "ipc/err.h"
 #include "ipc/histogram.h"
+#include "ipc/status_clients.h"
 #include "ipc/watch.h"
 
 #define STATUS_MAGIC 0x5351524dU /* "MRQS" */
-#define STATUS_VERSION 1
+#define STATUS_VERSION 2
 
 enum manager_state_kind {
     STATE_STARTING = 1, /* not connected yet */
@@ -127,6 +128,8 @@ struct status {
     _Atomic uint64_t counters[COUNTER_COUNT];
     _Atomic uint64_t gauges[GAUGE_COUNT];
     struct histogram times[TIME_COUNT];
+    struct status_client clients[STATUS_CLIENTS]
+        __attribute__((aligned(64)));
 };
 
 /* ---- the manager's side ---- */
