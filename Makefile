@@ -44,7 +44,7 @@ LIBS        = -lrt -pthread
 # ---- sources ---------------------------------------------------------------
 
 IPC_SRC := ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ipc/resp.c \
-           ipc/resp_command.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
+           ipc/resp_command.c ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
            ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c
 
 SERVER_SRC :=
@@ -53,7 +53,13 @@ PROGRAMS :=
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
-TESTS := check_quote check_status_clients
+TESTS := check_quote check_resp check_status_clients
+
+# tests/support.c and the suites of ipc/ that need it.
+support := $(BUILD)/obj/tests/support.o
+support_tests := check_channel
+TESTS += $(support_tests)
+$(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
 # with IPC_SRC and, where defined, SRC_NAME := further sources.
@@ -86,7 +92,7 @@ check: all tests ## run every suite; TESTS="check_a check_b" for some
 
 # Asked of pkg-config only by a recipe that needs it: building the programs
 # does not take Check.
-$(TESTS:%=$(BUILD)/obj/tests/%.o): ALL_CFLAGS += $(shell pkg-config --cflags check)
+$(TESTS:%=$(BUILD)/obj/tests/%.o) $(support): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 .SECONDEXPANSION:
 $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \

@@ -67,8 +67,8 @@ void resp_scan_reset(struct resp_scan *s);
  * ERR_PROTO: not RESP, or over a limit above. The stream is lost, later calls
  *         say ERR_PROTO too until a reset. Streamed types (`$?`) are refused.
  * An attribute frame ('|') counts as part of the value that follows it, whose
- * type s->type tells. Simple lines end at the first CR LF and may hold a lone
- * CR or LF, as other clients have it.
+ * type s->type tells. A simple line ends at its first CR LF; a lone CR or LF
+ * is a part of it.
  */
 MUST_CHECK enum err resp_scan(struct resp_scan *s, const char *data, size_t len,
                               size_t *used);
