@@ -63,7 +63,7 @@ $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
 # with IPC_SRC and, where defined, SRC_NAME := further sources.
-FUZZ := fuzz_quote
+FUZZ := fuzz_quote fuzz_resp fuzz_request
 SECONDS ?= 30
 FUZZ_CC ?= clang
 
