@@ -56,6 +56,11 @@ static enum err join(char dir[PATH_MAX], struct err_text *why, const char *a,
     return ERR_OK;
 }
 
+static void user_parent(char path[64])
+{
+    snprintf(path, 64, "/dev/shm/mqredis-%u", (unsigned)geteuid());
+}
+
 static enum err locate(const char *name, char dir[PATH_MAX], enum place *place,
                        struct err_text *why)
 {
@@ -83,7 +88,7 @@ static enum err locate(const char *name, char dir[PATH_MAX], enum place *place,
         return ERR_OK;
     }
     char user[64];
-    snprintf(user, sizeof(user), "/dev/shm/mqredis-%u", (unsigned)geteuid());
+    user_parent(user);
     *place = PLACE_USER;
     return join(dir, why, user, name);
 }
@@ -145,19 +150,51 @@ static enum err check_folder(const struct channel *ch, const struct stat *st,
     return ERR_OK;
 }
 
+static enum err say_no_permission(const struct channel *ch,
+                                  struct err_text *why)
+{
+    return err_say(why, ERR_DENIED,
+                   "channel '%s': no permission for folder %s: ask its owner "
+                   "for --group",
+                   ch->name, ch->dir);
+}
+
+/* The folder of the user's channels can be made by anybody before us: to lead
+ * us, by a link in it, to a channel that we did not mean. */
+static enum err check_user_parent(struct err_text *why)
+{
+    char parent[64];
+    struct stat st;
+    user_parent(parent);
+    if (lstat(parent, &st) < 0) {
+        if (errno == ENOENT)
+            return ERR_OK; /* nor is there a channel in it */
+        return err_say(why, ERR_SYS, "cannot look at folder %s: %s", parent,
+                       strerror(errno));
+    }
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & (S_IWGRP | S_IWOTH)))
+        return err_say(why, ERR_DENIED,
+                       "folder %s was made by somebody else (uid %u, mode "
+                       "%04o): remove it, or set MQREDIS_DIR",
+                       parent, (unsigned)st.st_uid,
+                       (unsigned)st.st_mode & 07777);
+    return ERR_OK;
+}
+
 static enum err open_folder(struct channel *ch, enum place place,
                             struct err_text *why)
 {
+    enum err e = place == PLACE_USER ? check_user_parent(why) : ERR_OK;
+    if (e != ERR_OK)
+        return e;
     ch->dirfd = open(ch->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (ch->dirfd < 0) {
         if (errno == ENOENT)
             return err_say(why, ERR_ABSENT, "channel '%s': no folder %s",
                            ch->name, ch->dir);
         if (errno == EACCES)
-            return err_say(why, ERR_DENIED,
-                           "channel '%s': no permission for folder %s: ask its "
-                           "owner for --group",
-                           ch->name, ch->dir);
+            return say_no_permission(ch, why);
         return err_say(why, ERR_SYS, "channel '%s': cannot open folder %s: %s",
                        ch->name, ch->dir, strerror(errno));
     }
@@ -183,10 +220,11 @@ enum err channel_open(struct channel *ch, const char *name,
         if (ch->reply_fd < 0 && errno == ENOENT)
             e = err_say(why, ERR_ABSENT, "channel '%s': no reply folder in %s",
                         ch->name, ch->dir);
+        else if (ch->reply_fd < 0 && errno == EACCES)
+            e = say_no_permission(ch, why);
         else if (ch->reply_fd < 0)
-            e = err_say(why, errno == EACCES ? ERR_DENIED : ERR_SYS,
-                        "channel '%s': cannot open %s/reply: %s", ch->name,
-                        ch->dir, strerror(errno));
+            e = err_say(why, ERR_SYS, "channel '%s': cannot open %s/reply: %s",
+                        ch->name, ch->dir, strerror(errno));
     }
     if (e != ERR_OK)
         channel_close(ch);
@@ -220,7 +258,9 @@ static enum err make_parents(struct channel *ch, const char *name,
     if (*place == PLACE_USER && geteuid() == 0) {
         /* Root's channels live under /run, if /run can be written at all (not
          * in a user namespace). */
-        if (make_folder(SYSTEM_ROOT, 0755)) {
+        bool made = mkdir(SYSTEM_ROOT, 0755) == 0;
+        /* Others pass through it to channels with a group: no umask here. */
+        if (made ? chmod(SYSTEM_ROOT, 0755) == 0 : errno == EEXIST) {
             char dir[PATH_MAX];
             const char *base = name ? name : CHANNEL_DEFAULT;
             enum err e = join(dir, why, SYSTEM_ROOT, base);
@@ -235,19 +275,13 @@ static enum err make_parents(struct channel *ch, const char *name,
     }
     if (*place == PLACE_USER) {
         char parent[64];
-        snprintf(parent, sizeof(parent), "/dev/shm/mqredis-%u",
-                 (unsigned)geteuid());
-        struct stat st;
-        if (!make_folder(parent, 0700) || lstat(parent, &st) < 0)
+        user_parent(parent);
+        if (!make_folder(parent, 0700))
             return err_say(why, ERR_SYS, "cannot make folder %s: %s", parent,
                            strerror(errno));
-        if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-            (st.st_mode & (S_IWGRP | S_IWOTH)))
-            return err_say(why, ERR_DENIED,
-                           "folder %s was made by somebody else (uid %u, mode "
-                           "%04o): remove it, or set MQREDIS_DIR",
-                           parent, (unsigned)st.st_uid,
-                           (unsigned)st.st_mode & 07777);
+        enum err e = check_user_parent(why);
+        if (e != ERR_OK)
+            return e;
     }
     if (!make_folder(ch->dir, 0700))
         return err_say(why, errno == EACCES ? ERR_DENIED : ERR_SYS,
@@ -266,11 +300,14 @@ static enum err make_reply_folder(struct channel *ch, struct err_text *why)
     if (ch->reply_fd < 0)
         return err_say(why, ERR_SYS, "cannot open %s/reply: %s", ch->dir,
                        strerror(errno));
-    /* setgid: the FIFO of a member belongs to the manager's own group; sticky:
-     * a member can't remove another's; no reading: nor see its name. */
-    if (fchmod(ch->reply_fd, ch->group == CHANNEL_NO_GROUP ? 0700 : 03733) < 0)
-        return err_say(why, ERR_SYS, "cannot chmod %s/reply: %s", ch->dir,
-                       strerror(errno));
+    /* setgid: the FIFO of another user (a member, root) belongs to the
+     * manager's own group, so that the manager may write to it; sticky: a
+     * member can't remove another's; no reading: nor see its name. The folder
+     * may have inherited another group from the one above it. */
+    if (fchown(ch->reply_fd, (uid_t)-1, getegid()) < 0 ||
+        fchmod(ch->reply_fd, ch->group == CHANNEL_NO_GROUP ? 02700 : 03733) < 0)
+        return err_say(why, ERR_SYS, "cannot set the mode of %s/reply: %s",
+                       ch->dir, strerror(errno));
     return ERR_OK;
 }
 
@@ -388,9 +425,9 @@ enum err channel_write_queue(const struct channel *ch,
     char text[CHANNEL_QUEUE_NAME_MAX + 32];
     int n =
         snprintf(text, sizeof(text), "%s\n%016" PRIx64 "\n", q->name, q->epoch);
-    int fd = openat(ch->dirfd, ".queue",
-                    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                    0600);
+    int fd =
+        openat(ch->dirfd, ".queue",
+               O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_say(why, ERR_SYS, "cannot write %s/queue: %s", ch->dir,
                        strerror(errno));
@@ -408,7 +445,8 @@ enum err channel_write_queue(const struct channel *ch,
 
 enum err channel_read_queue(const struct channel *ch, struct channel_queue *q)
 {
-    int fd = openat(ch->dirfd, "queue", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(ch->dirfd, "queue",
+                    O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? ERR_ABSENT : ERR_SYS;
     char text[CHANNEL_QUEUE_NAME_MAX + 32];
@@ -421,10 +459,10 @@ enum err channel_read_queue(const struct channel *ch, struct channel_queue *q)
     if (end == NULL || end == text || text[0] != '/' ||
         (size_t)(end - text) >= sizeof(q->name))
         return ERR_PROTO;
-    char *rest;
-    errno = 0;
-    uint64_t epoch = strtoull(end + 1, &rest, 16);
-    if (errno != 0 || rest != end + 17 || *rest != '\n' || epoch == 0)
+    if (strspn(end + 1, "0123456789abcdef") != 16 || end[17] != '\n')
+        return ERR_PROTO;
+    uint64_t epoch = strtoull(end + 1, NULL, 16);
+    if (epoch == 0)
         return ERR_PROTO;
     *end = '\0';
     memcpy(q->name, text, (size_t)(end - text) + 1);
@@ -473,8 +511,8 @@ fail:
 enum err channel_open_fifo(const struct channel *ch, const char *name,
                            int flags, int *fd)
 {
-    int opened = openat(ch->dirfd, name,
-                        flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    int opened =
+        openat(ch->dirfd, name, flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (opened < 0) {
         if (errno == ENOENT)
             return ERR_ABSENT;
@@ -515,8 +553,8 @@ static void remove_subfolder(const struct channel *ch, const char *name)
 void channel_remove(struct channel *ch)
 {
     static const char *const entries[] = {
-        "queue",  ".queue",  "senders", ".senders", "receiver",
-        ".receiver", "control", ".control", "status",  ".status",
+        "queue",     ".queue",  "senders",  ".senders", "receiver",
+        ".receiver", "control", ".control", "status",   ".status",
     };
     remove_subfolder(ch, "reply");
     remove_subfolder(ch, "payload");

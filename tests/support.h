@@ -1,0 +1,125 @@
+/*
+ * What several suites need: a scratch folder, children, waiting for an event
+ * with a deadline, and looking at a process from outside through /proc.
+ *
+ * Everything here fails the running test by itself (ck_abort_msg) where a test
+ * could not go on; what a test asserts is returned. In a child of support_fork
+ * Check's own macros are of no use (they would end the child with status 0):
+ * use CHILD_REQUIRE there.
+ */
+#ifndef TESTS_SUPPORT_H
+#define TESTS_SUPPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+/* How long an event may take before a test gives up: far more than any should,
+ * for the machine may be busy. Stretched by CK_TIMEOUT_MULTIPLIER. */
+#define SUPPORT_WAIT_MS 10000
+
+/* ---- the scratch folder ---- */
+
+/* An unchecked fixture: makes a folder of the suite's own in $TMPDIR (mode
+ * 0711) and points MQREDIS_DIR at it; removes it with all that is in it, and
+ * the queues that `queue` files in its subfolders name, so that a failed test
+ * leaves nothing either. */
+void support_scratch_setup(void);
+void support_scratch_teardown(void);
+
+/* The folder. Static storage. */
+const char *support_scratch(void);
+
+/* A path below it, in static storage that the next call overwrites. */
+const char *support_path(const char *name);
+
+/* A channel name that no other test uses. Static storage, as above. */
+const char *support_name(void);
+
+/* Removes a file or a whole folder; a missing one is no error. */
+void support_remove(const char *path);
+
+/* How many entries a folder has, -1 if it can't be read. */
+int support_count_entries(const char *path);
+
+/* How many descriptors this process has open. */
+int support_count_fds(void);
+
+/* ---- children ---- */
+
+/* Forks a child that runs fn(arg) and ends with status 0. It is killed when the
+ * test ends however it ends. */
+pid_t support_fork(void (*fn)(void *arg), void *arg);
+
+/* Waits for a child's end and returns its exit status, or 128 + the signal's
+ * number. One that has not ended in SUPPORT_WAIT_MS is killed and fails the
+ * test. */
+int support_join(pid_t pid);
+
+/* SIGKILL, then waits. */
+void support_kill(pid_t pid);
+
+/* In a child: ends it with status 1 and a line on standard error. */
+#define CHILD_REQUIRE(what)                                                    \
+    do {                                                                       \
+        if (!(what)) {                                                         \
+            fprintf(stderr, "%s:%d: child: not so: %s\n", __FILE__, __LINE__,  \
+                    #what);                                                    \
+            _exit(1);                                                          \
+        }                                                                      \
+    } while (0)
+
+/* A status of a child which says that it could not try (no such right here). */
+#define CHILD_CANNOT 77
+
+/* In a child of root: becomes another user, with `gid` as its only group. False
+ * where that is not allowed (a user namespace that maps nobody else). */
+bool support_become(uid_t uid, gid_t gid);
+
+/* In a child: an IPC namespace of its own with the kernel's default limits, and
+ * no right to exceed them. False where that is not allowed. */
+bool support_fresh_ipc(void);
+
+/* Says on one line that a test was skipped, and why. */
+void support_skip(const char *test, const char *why);
+
+/* Memory shared with children forked later, zeroed. Freed with the process. */
+void *support_shared(size_t size);
+
+/* ---- waiting ---- */
+
+int64_t support_wait_ms(void); /* SUPPORT_WAIT_MS, stretched */
+void support_sleep_ms(int ms);
+
+/* Looks again and again until `cond` holds; false once SUPPORT_WAIT_MS passed.
+ * An expression: ck_assert(UNTIL(x == 3)). */
+#define UNTIL(cond)                                                            \
+    __extension__({                                                            \
+        bool met_ = false;                                                     \
+        for (int64_t spent_ = 0; !met_ && spent_ < support_wait_ms();          \
+             spent_ += 2) {                                                    \
+            met_ = (cond);                                                     \
+            if (!met_)                                                         \
+                support_sleep_ms(2);                                           \
+        }                                                                      \
+        met_;                                                                  \
+    })
+
+/* ---- processes seen from outside ---- */
+
+/* The state letter of /proc/PID/stat: 'R', 'S', 'T', 'Z'...; 0: no such one. */
+char support_proc_state(pid_t pid);
+
+/* CPU time that it has used so far, in ns. */
+uint64_t support_cpu_ns(pid_t pid);
+
+/* The number of the system call (SYS_...) in which it sleeps; -1: it runs. */
+long support_proc_syscall(pid_t pid);
+
+/* Waits until it sleeps in that very call. */
+bool support_sleeps_in(pid_t pid, long syscall_number);
+
+#endif
