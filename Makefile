@@ -53,7 +53,7 @@ PROGRAMS :=
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
-TESTS := check_quote check_resp check_status_clients
+TESTS := check_quote check_resp check_resp_print check_status_clients
 
 # tests/support.c and the suites of ipc/ that need it.
 support := $(BUILD)/obj/tests/support.o

@@ -189,8 +189,11 @@ static bool takes_lines(const char *pos, const char *end)
 
 static void put_blanks(struct printer *p, int count)
 {
-    for (; count > 0; count--)
-        put(p, " ", 1);
+    static const char blanks[] = "                                ";
+    const int most = (int)sizeof(blanks) - 1;
+    for (; count > most; count -= most)
+        put(p, blanks, (size_t)most);
+    put(p, blanks, (size_t)count);
 }
 
 static void tty_leaf(struct printer *p, const struct resp_value *v)
