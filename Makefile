@@ -61,9 +61,17 @@ support_tests := check_channel
 TESTS += $(support_tests)
 $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
 
+# What judges commands and reads URIs stands alone.
+policy_src := manager/policy.c manager/policy_table.c \
+              manager/policy_categories.c manager/policy_learn.c
+TESTS += check_uri
+EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
+
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
 # with IPC_SRC and, where defined, SRC_NAME := further sources.
 FUZZ := fuzz_quote fuzz_resp fuzz_request
+FUZZ += fuzz_uri
+SRC_fuzz_uri := manager/uri.c
 SECONDS ?= 30
 FUZZ_CC ?= clang
 
