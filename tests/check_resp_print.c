@@ -447,8 +447,8 @@ static const char *const commands[] = {
     "ACL GETUSER default",
     "CLIENT GETNAME",
     "FUNCTION STATS",
-    "EVAL \"return {1,{2,{3,'x'},false},redis.status_reply('fine'),"
-    "redis.error_reply('bad')}\" 0",
+    ("EVAL \"return {1,{2,{3,'x'},false},redis.status_reply('fine'),"
+     "redis.error_reply('bad')}\" 0"),
     "EVAL 'local t={} for i=1,101 do t[i]={i} end return t' 0",
     "EVAL \"redis.setresp(3) return redis.call('HGETALL','h')\" 0",
     "EVAL \"redis.setresp(3) return {double=3.25}\" 0",
