@@ -57,14 +57,15 @@ TESTS := check_quote check_resp check_resp_print check_status_clients
 
 # tests/support.c and the suites of ipc/ that need it.
 support := $(BUILD)/obj/tests/support.o
-support_tests := check_channel
+support_tests := check_channel check_mpsc check_mpsc_queue
 TESTS += $(support_tests)
 $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
 
 # What judges commands and reads URIs stands alone.
 policy_src := manager/policy.c manager/policy_table.c \
               manager/policy_categories.c manager/policy_learn.c
-TESTS += check_uri
+TESTS += check_uri check_policy
+EXTRA_check_policy := $(policy_src:%.c=$(BUILD)/obj/%.o)
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
