@@ -23,6 +23,9 @@
 
 #define SEND_SLICE_NS NS_PER_S
 
+/* Of 4096 bytes each: more than a FIFO of any size ever holds at once. */
+#define JUNK_READS 512
+
 #define PROC_MQUEUE "/proc/sys/fs/mqueue/"
 
 /* ---- creating ---- */
@@ -43,43 +46,57 @@ static long read_limit(const char *path)
     return value;
 }
 
+/* Adds to a note which may hold something already. */
+static void note_lowered(struct err_text *note, const char *limit, long allowed,
+                         long wish, const char *what, const char *remedy)
+{
+    size_t used = strlen(note->text);
+    snprintf(note->text + used, sizeof(note->text) - used,
+             "%sfs.mqueue.%s is %ld, so %s instead of %ld; to mend it: sysctl "
+             "-w fs.mqueue.%s=%ld%s",
+             used > 0 ? "; " : "", limit, allowed, what, wish, limit, wish,
+             remedy);
+}
+
+/* What of the wishes the limits stand against, and no exactness forbids to
+ * lower, is lowered and noted. */
+static void lower_wishes(struct mpsc_config *c, struct err_text *note)
+{
+    char what[64];
+    long msg_max = read_limit(PROC_MQUEUE "msg_max");
+    long size_max = read_limit(PROC_MQUEUE "msgsize_max");
+    note->text[0] = '\0';
+    if (msg_max > 0 && c->capacity > msg_max && !c->capacity_exact) {
+        snprintf(what, sizeof(what), "the queue holds %ld messages", msg_max);
+        note_lowered(note, "msg_max", msg_max, c->capacity, what,
+                     ", or --raise-msg-max as root");
+        c->capacity = msg_max;
+    }
+    if (size_max > 0 && c->msgsize > size_max && !c->msgsize_exact) {
+        snprintf(what, sizeof(what), "messages hold %ld bytes", size_max);
+        note_lowered(note, "msgsize_max", size_max, c->msgsize, what, "");
+        c->msgsize = size_max;
+    }
+}
+
 /* EINVAL of mq_open: over msg_max or msgsize_max, or a number it never takes.
- * Lowers the wishes that are not exact, or says what stands in the way. */
-static enum err lower_wishes(struct mpsc_config *c, struct err_text *note,
-                             struct err_text *why)
+ */
+static enum err say_refused(const struct mpsc_config *c, struct err_text *why)
 {
     long msg_max = read_limit(PROC_MQUEUE "msg_max");
     long size_max = read_limit(PROC_MQUEUE "msgsize_max");
-    if (msg_max > 0 && c->capacity > msg_max) {
-        if (c->capacity_exact)
-            return err_say(why, ERR_INVALID,
-                           "a queue of %ld messages is over this kernel's "
-                           "fs.mqueue.msg_max = %ld: sysctl -w "
-                           "fs.mqueue.msg_max=%ld, or --raise-msg-max as root",
-                           c->capacity, msg_max, c->capacity);
-        err_say(note, ERR_OK,
-                "fs.mqueue.msg_max is %ld, so the queue holds %ld messages "
-                "instead of %ld; to mend it: sysctl -w fs.mqueue.msg_max=%ld, "
-                "or --raise-msg-max as root",
-                msg_max, msg_max, c->capacity, c->capacity);
-        c->capacity = msg_max;
-        return ERR_OK;
-    }
-    if (size_max > 0 && c->msgsize > size_max) {
-        if (c->msgsize_exact)
-            return err_say(why, ERR_INVALID,
-                           "messages of %ld bytes are over this kernel's "
-                           "fs.mqueue.msgsize_max = %ld: sysctl -w "
-                           "fs.mqueue.msgsize_max=%ld",
-                           c->msgsize, size_max, c->msgsize);
-        err_say(note, ERR_OK,
-                "fs.mqueue.msgsize_max is %ld, so messages hold %ld bytes "
-                "instead of %ld; to mend it: sysctl -w "
-                "fs.mqueue.msgsize_max=%ld",
-                size_max, size_max, c->msgsize, c->msgsize);
-        c->msgsize = size_max;
-        return ERR_OK;
-    }
+    if (msg_max > 0 && c->capacity > msg_max)
+        return err_say(why, ERR_INVALID,
+                       "a queue of %ld messages is over this kernel's "
+                       "fs.mqueue.msg_max = %ld: sysctl -w "
+                       "fs.mqueue.msg_max=%ld, or --raise-msg-max as root",
+                       c->capacity, msg_max, c->capacity);
+    if (size_max > 0 && c->msgsize > size_max)
+        return err_say(why, ERR_INVALID,
+                       "messages of %ld bytes are over this kernel's "
+                       "fs.mqueue.msgsize_max = %ld: sysctl -w "
+                       "fs.mqueue.msgsize_max=%ld",
+                       c->msgsize, size_max, c->msgsize);
     return err_say(why, ERR_INVALID,
                    "the kernel refuses a queue of %ld messages of %ld bytes",
                    c->capacity, c->msgsize);
@@ -118,6 +135,13 @@ static bool attributes(mqd_t mq, long *capacity, size_t *msgsize)
     return true;
 }
 
+static mqd_t make_queue(const char *name, const struct mpsc_config *c)
+{
+    struct mq_attr attr = {.mq_maxmsg = c->capacity, .mq_msgsize = c->msgsize};
+    return mq_open(name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC,
+                   0600, &attr);
+}
+
 static enum err create_queue(struct mpsc_receiver *rx, const struct channel *ch,
                              const struct mpsc_config *wish,
                              struct err_text *note, struct err_text *why)
@@ -128,19 +152,16 @@ static enum err create_queue(struct mpsc_receiver *rx, const struct channel *ch,
         return err_say(why, ERR_SYS, "no random numbers: %s", strerror(errno));
     snprintf(rx->queue, sizeof(rx->queue), "/mqredis.%s.%016" PRIx64, ch->name,
              id);
-    for (;;) {
-        struct mq_attr attr = {.mq_maxmsg = c.capacity,
-                               .mq_msgsize = c.msgsize};
-        rx->mq = mq_open(rx->queue,
-                         O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC,
-                         0600, &attr);
-        if (rx->mq != (mqd_t)-1)
-            break;
-        if (errno != EINVAL)
-            return say_create_failed(&c, rx->queue, why);
-        enum err e = lower_wishes(&c, note, why);
-        if (e != ERR_OK)
-            return e;
+    /* As wished first: who has CAP_SYS_RESOURCE is above the limits. */
+    rx->mq = make_queue(rx->queue, &c);
+    if (rx->mq == (mqd_t)-1 && errno == EINVAL) {
+        lower_wishes(&c, note);
+        rx->mq = make_queue(rx->queue, &c);
+    }
+    if (rx->mq == (mqd_t)-1) {
+        note->text[0] = '\0';
+        return errno == EINVAL ? say_refused(&c, why)
+                               : say_create_failed(&c, rx->queue, why);
     }
     rx->capacity = c.capacity;
     rx->msgsize = (size_t)c.msgsize;
@@ -163,24 +184,23 @@ static bool reuse_queue(struct mpsc_receiver *rx, const struct channel *ch,
     size_t msgsize;
     bool ours = fstat(mq, &st) == 0 && st.st_uid == geteuid();
     if (ours && attributes(mq, &capacity, &msgsize)) {
-        long cap_max = read_limit(PROC_MQUEUE "msg_max");
-        bool same = capacity == wish->capacity ||
-                    (!wish->capacity_exact && capacity < wish->capacity &&
-                     capacity == cap_max);
-        if (same && msgsize == (size_t)wish->msgsize) {
+        /* As wished, or as the wish would be lowered. */
+        struct mpsc_config lowered = *wish;
+        lower_wishes(&lowered, note);
+        bool as_wished =
+            capacity == wish->capacity && msgsize == (size_t)wish->msgsize;
+        if (as_wished)
+            note->text[0] = '\0';
+        if (as_wished || (capacity == lowered.capacity &&
+                          msgsize == (size_t)lowered.msgsize)) {
             rx->mq = mq;
             rx->capacity = capacity;
             rx->msgsize = msgsize;
             rx->reused = true;
             memcpy(rx->queue, old.name, sizeof(old.name));
-            if (capacity != wish->capacity) {
-                struct mpsc_config c = *wish;
-                struct err_text ignored;
-                if (lower_wishes(&c, note, &ignored) != ERR_OK)
-                    note->text[0] = '\0';
-            }
             return true;
         }
+        note->text[0] = '\0';
     }
     mq_close(mq);
     if (ours)
@@ -295,14 +315,15 @@ bool mpsc_senders_gone(const struct mpsc_receiver *rx)
 bool mpsc_senders_left(const struct mpsc_receiver *rx)
 {
     /* 0: no writer now. Bytes that a stranger wrote are passed over. */
-    char junk[512];
-    for (;;) {
+    char junk[4096];
+    for (int i = 0; i < JUNK_READS; i++) {
         ssize_t n = read(rx->senders_fd, junk, sizeof(junk));
         if (n == 0)
             return false;
         if (n < 0 && errno != EINTR)
             return errno == EAGAIN;
     }
+    return true; /* more came than the pipe holds: somebody is writing */
 }
 
 long mpsc_depth(const struct mpsc_receiver *rx)
@@ -344,6 +365,14 @@ static enum err say_nobody(const struct channel *ch, struct err_text *why)
                    ch->name, ch->dir, ch->name);
 }
 
+static enum err say_bad_fifo(enum err e, const struct channel *ch,
+                             const char *name, struct err_text *why)
+{
+    return err_say(
+        why, e, "channel '%s': cannot open %s/%s: %s", ch->name, ch->dir, name,
+        e == ERR_DENIED ? "not permitted, or no FIFO" : strerror(errno));
+}
+
 /* Opens the queue that the folder names and checks whose it is. */
 static enum err open_queue(struct mpsc_sender *tx, const struct channel *ch,
                            const struct channel_queue *q, struct err_text *why)
@@ -382,8 +411,7 @@ enum err mpsc_open(struct mpsc_sender *tx, const struct channel *ch,
     if (e == ERR_ABSENT)
         return say_nobody(ch, why);
     if (e != ERR_OK)
-        return err_say(why, e, "channel '%s': cannot open %s/receiver: %s",
-                       ch->name, ch->dir, strerror(errno));
+        return say_bad_fifo(e, ch, "receiver", why);
     /* A reader that comes after the writer's death never sees HUP. */
     char byte;
     if (read(tx->receiver_fd, &byte, 1) == 0) {
@@ -407,8 +435,7 @@ enum err mpsc_open(struct mpsc_sender *tx, const struct channel *ch,
     if (e == ERR_ABSENT || e == ERR_CLOSED)
         e = say_nobody(ch, why);
     else if (e != ERR_OK)
-        err_say(why, e, "channel '%s': cannot open %s/senders: %s", ch->name,
-                ch->dir, strerror(errno));
+        e = say_bad_fifo(e, ch, "senders", why);
     if (e == ERR_OK)
         return ERR_OK;
 fail:
@@ -435,6 +462,10 @@ enum err mpsc_send(const struct mpsc_sender *tx, const char *data, size_t len,
                    uint64_t deadline_ns)
 {
     for (;;) {
+        /* Before each try: the queue outlives its receiver and has room for
+         * what nobody would take. */
+        if (!mpsc_receiver_alive(tx))
+            return ERR_CLOSED;
         uint64_t now = clock_ns();
         if (deadline_ns != 0 && now >= deadline_ns)
             return ERR_TIMEOUT;
@@ -445,8 +476,6 @@ enum err mpsc_send(const struct mpsc_sender *tx, const char *data, size_t len,
             return ERR_LIMIT;
         if (errno != ETIMEDOUT && errno != EINTR)
             return ERR_SYS;
-        if (errno == ETIMEDOUT && !mpsc_receiver_alive(tx))
-            return ERR_CLOSED;
     }
 }
 
@@ -455,11 +484,13 @@ enum err mpsc_try_send(const struct mpsc_sender *tx, const char *data,
 {
     /* A time long past: sent where there is room, ETIMEDOUT else. */
     static const struct timespec past = {.tv_sec = 1};
+    if (!mpsc_receiver_alive(tx))
+        return ERR_CLOSED;
     for (;;) {
         if (mq_timedsend(tx->mq, data, len, 0, &past) == 0)
             return ERR_OK;
         if (errno == ETIMEDOUT)
-            return mpsc_receiver_alive(tx) ? ERR_AGAIN : ERR_CLOSED;
+            return ERR_AGAIN;
         if (errno == EMSGSIZE)
             return ERR_LIMIT;
         if (errno != EINTR)
