@@ -38,44 +38,50 @@ static bool word_is(const struct resp_arg *arg, const char *word)
     return len == strlen(word) && strncasecmp(arg->data, word, len) == 0;
 }
 
-static uint64_t load64(const char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
+/* A name's first and last eight bytes (of a shorter one fewer, filled up). */
+struct ends {
+    uint64_t first, last;
+};
 
-static uint64_t load32(const char *p)
+static inline struct ends ends_of(const char *name, size_t len)
 {
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-/* Of the name in any case: its first and last eight bytes, and its length.
- * Clearing bit 5 makes letters upper case and mixes up a few other bytes,
- * which only costs a comparison. */
-static uint32_t hash_of(const char *name, size_t len)
-{
-    uint64_t a, b;
+    struct ends ends = {~UINT64_C(0), ~UINT64_C(0)};
     if (len >= 8) {
-        a = load64(name);
-        b = load64(name + len - 8);
+        memcpy(&ends.first, name, 8);
+        memcpy(&ends.last, name + len - 8, 8);
     } else if (len >= 4) {
-        a = load32(name);
-        b = load32(name + len - 4);
+        uint32_t first, last;
+        memcpy(&first, name, 4);
+        memcpy(&last, name + len - 4, 4);
+        ends.first = ends.first << 32 | first;
+        ends.last = ends.last << 32 | last;
     } else if (len > 0) {
-        a = (unsigned char)name[0];
-        b = (uint64_t)(unsigned char)name[len / 2] << 8 |
-            (unsigned char)name[len - 1];
-    } else {
-        return 0;
+        ends.first = ends.first << 8 | (unsigned char)name[0];
+        ends.last = ends.last << 16 | (unsigned char)name[len / 2] << 8 |
+                    (unsigned char)name[len - 1];
     }
+    return ends;
+}
+
+static inline bool has_zero(const char *name, size_t len)
+{
+    const uint64_t low = UINT64_C(0x0101010101010101);
+    const uint64_t high = UINT64_C(0x8080808080808080);
+    struct ends e = ends_of(name, len);
+    if ((((e.first - low) & ~e.first) | ((e.last - low) & ~e.last)) & high)
+        return true;
+    return len > 16 && memchr(name, '\0', len) != NULL;
+}
+
+/* Of the name in any case: its ends and its length. Clearing bit 5 makes
+ * letters upper case and mixes up a few other bytes, which only costs a
+ * comparison. */
+static inline uint32_t hash_of(const char *name, size_t len)
+{
     const uint64_t upper = UINT64_C(0xdfdfdfdfdfdfdfdf);
-    a &= upper;
-    b &= upper;
-    a = (a ^ len) * UINT64_C(0x9e3779b97f4a7c15);
-    b = (b ^ a >> 32) * UINT64_C(0xc2b2ae3d27d4eb4f);
+    struct ends e = ends_of(name, len);
+    uint64_t a = ((e.first & upper) ^ len) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t b = ((e.last & upper) ^ a >> 32) * UINT64_C(0xc2b2ae3d27d4eb4f);
     return (uint32_t)((a ^ b) >> 32);
 }
 
@@ -454,7 +460,7 @@ enum route policy_command(struct policy_batch *batch, uint32_t argc,
                           "is no command: a name cannot travel in shared "
                           "memory, send it in the message",
                           "");
-    } else if (memchr(name, '\0', len) != NULL) {
+    } else if (has_zero(name, len)) {
         return refuse(batch, why, argv, 1,
                       "is no command: its name has a zero byte, which Redis "
                       "may take for its end; send the name alone",
