@@ -295,6 +295,8 @@ static inline const char *whole_frame(const char *p, const char *end)
         return NULL;
     char type = *p++;
     if (type == '+') {
+        if (end - p >= 4 && memcmp(p, "OK\r\n", 4) == 0)
+            return p + 4;
         const char *near = end - p > 16 ? p + 16 : end;
         for (; p + 1 < near; p++) {
             if (p[0] == '\r' && p[1] == '\n')
@@ -307,16 +309,17 @@ static inline const char *whole_frame(const char *p, const char *end)
     unsigned digit = (unsigned)(unsigned char)*p - '0';
     if (digit > 9)
         return end - p >= 4 && memcmp(p, "-1\r\n", 4) == 0 ? p + 4 : NULL;
-    const char *last = end - p > 8 ? p + 8 : end - 1;
     ptrdiff_t n = digit;
-    bool zero = digit == 0;
-    for (p++; p < last; p++) {
-        digit = (unsigned)(unsigned char)*p - '0';
-        if (digit > 9 || zero)
-            break;
-        n = n * 10 + (ptrdiff_t)digit;
+    if (*++p != '\r') {
+        if (n == 0)
+            return NULL;
+        const char *last = end - p > 7 ? p + 7 : end - 1;
+        while (p < last && (digit = (unsigned)(unsigned char)*p - '0') <= 9) {
+            n = n * 10 + (ptrdiff_t)digit;
+            p++;
+        }
     }
-    if (p >= last || p[0] != '\r' || p[1] != '\n')
+    if (end - p < 2 || p[0] != '\r' || p[1] != '\n')
         return NULL;
     p += 2;
     if (type == ':')
