@@ -6,6 +6,7 @@
 
 CC       ?= cc
 PREFIX   ?= /usr/local
+OBJCOPY  ?= objcopy
 SANITIZE ?=
 WERROR   ?=
 
@@ -45,11 +46,42 @@ LIBS        = -lrt -pthread
 
 IPC_SRC := ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ipc/resp.c \
            ipc/resp_command.c ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
-           ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c
+           ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c \
+           ipc/channel_list.c
 
-SERVER_SRC :=
+SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
+              server/command.c server/config.c server/connection.c \
+              server/db.c server/dict.c server/glob.c server/heap.c \
+              server/introspect.c server/keys.c server/list.c server/listen.c \
+              server/lists.c server/mem.c server/number.c server/options.c \
+              server/protocol.c server/pubsub.c server/reply.c server/server.c \
+              server/strings.c server/table.c server/transactions.c
+
+# TLS where OpenSSL's headers are; OPENSSL= (empty) leaves it out.
+OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
+MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
+               manager/guardian.c manager/intake.c manager/log.c \
+               manager/login.c manager/loop.c manager/main.c \
+               manager/manager.c manager/options.c manager/pipeline.c \
+               manager/policy.c manager/policy_categories.c \
+               manager/policy_learn.c manager/policy_table.c \
+               manager/readers.c manager/routes.c manager/stream.c \
+               manager/tls_none.c manager/uri.c
+MANAGER_LIBS :=
+
+MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
+              tools/mqstat/sample.c tools/mqstat/show.c tools/mqstat/queues.c \
+              tools/mqstat/live.c tools/mqstat/doctor.c tools/mqstat/health.c \
+              tools/mqstat/control.c tools/mqstat/json.c \
+              tools/mqstat/prometheus.c
+
+LIB_SRC := workers/handle.c workers/request.c workers/flight.c \
+           workers/submit.c workers/wait.c workers/call.c workers/reply.c \
+           workers/format.c workers/fork.c
 
 PROGRAMS :=
+PROGRAMS += mqredis-manager
+PROGRAMS += mqredis-server mqstat
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
@@ -76,8 +108,10 @@ SRC_fuzz_uri := manager/uri.c
 SECONDS ?= 30
 FUZZ_CC ?= clang
 
+manager_obj := $(MANAGER_SRC:%.c=$(BUILD)/obj/%.o)
 ipc_obj    := $(IPC_SRC:%.c=$(BUILD)/obj/%.o)
 server_obj := $(SERVER_SRC:%.c=$(BUILD)/obj/%.o)
+lib_obj    := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 
 # ---- targets ---------------------------------------------------------------
 
@@ -89,6 +123,33 @@ $(BUILD)/obj/%.o: %.c
 
 $(BUILD)/libipc.a: $(ipc_obj)
 	$(AR) rcs $@ $^
+
+# ---- libmqredis --------------------------------------------------------------
+
+# One object with everything in it, in which only what mqredis.h names is still
+# visible: nothing of ipc/ can clash with a program's own names.
+$(BUILD)/obj/libmqredis.o: $(lib_obj) $(ipc_obj)
+	$(LD) -r -o $@ $^
+	$(OBJCOPY) --localize-hidden $@
+
+$(BUILD)/libmqredis.a: $(BUILD)/obj/libmqredis.o
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/libmqredis.so.1: $(lib_obj) $(ipc_obj)
+	$(CC) $(OPT) $(CFLAGS) -shared -Wl,-soname,libmqredis.so.1 -o $@ $^ \
+	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDSAN) $(LDFLAGS) $(LIBS)
+	ln -sf libmqredis.so.1 $(BUILD)/libmqredis.so
+
+$(BUILD)/libserver.a: $(server_obj)
+	$(AR) rcs $@ $^
+
+$(BUILD)/mqredis-server: $(BUILD)/obj/server/main.o $(BUILD)/libserver.a \
+		$(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)
+
+$(BUILD)/mqredis-manager: $(manager_obj) $(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(MANAGER_LIBS) $(LIBS)
 
 # ---- tests -----------------------------------------------------------------
 

@@ -59,10 +59,10 @@ MUST_CHECK enum err policy_learn(struct policy *policy, const char *reply,
 struct policy_batch {
     const struct policy *policy;
     uint32_t ncommands;
-    uint32_t index;  /* of the command to be judged next */
-    bool alone;      /* one command, or independent ones */
+    uint32_t index; /* of the command to be judged next */
+    bool alone;     /* one command, or independent ones */
     bool in_multi;
-    bool writes;     /* a command that may write came before (WAIT) */
+    bool writes; /* a command that may write came before (WAIT) */
     enum route route;
 };
 

@@ -1,0 +1,86 @@
+/*
+ * Requests, and their answers.
+ *
+ * A request is a message that was taken and whose commands are not all
+ * answered yet. Each command is answered exactly once, by answer_reply or
+ * answer_fail; when the last one is, the request's END goes out and the request
+ * is freed. So slots come back whatever dies: there is no other way for a
+ * command to leave.
+ */
+#ifndef MANAGER_ANSWER_H
+#define MANAGER_ANSWER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ipc/err.h"
+#include "ipc/message.h"
+#include "ipc/status.h"
+#include "ipc/status_clients.h"
+#include "manager/readers.h"
+
+struct request {
+    uint64_t id;
+    uint64_t deadline_ns; /* 0: none */
+    uint64_t sent_ns;
+    uint64_t taken_ns;
+    struct reader *reader;
+    uint64_t client;
+    uint32_t ncommands;
+    uint32_t answered;
+    bool cut;             /* its reader stalled: only ends are told from now */
+    struct request *next; /* in the pool's free list */
+};
+
+/* Where requests come from and what their ends are counted in. */
+struct answers {
+    struct readers *readers;
+    struct status *status;
+    struct request *free;   /* unused ones */
+    struct request **slabs; /* memory of all of them */
+    uint32_t slab_count;
+    struct client_index clients; /* see status_clients.h */
+    uint32_t inflight;           /* commands taken and not answered */
+    uint32_t most_inflight;
+    uint64_t now_ns; /* set by the loop after each wait */
+};
+
+/* `seed` is random: the table of clients is hashed with it. */
+void answers_init(struct answers *a, struct readers *readers,
+                  struct status *status, uint64_t seed);
+void answers_release(struct answers *a);
+
+/* A request for a message; takes over the reader's count of it (see
+ * readers_get). Its commands count as taken and in flight. `command` is the
+ * name of the first one, for display. ERR_NOMEM. */
+MUST_CHECK enum err answers_take(struct answers *a,
+                                 const struct message_header *h,
+                                 struct reader *reader, const char *command,
+                                 size_t command_len, struct request **request);
+
+/*
+ * Redis's replies: data[0..len) continues the answer to command `first`; it
+ * ends the answers of `count` commands from there on, and with `more` begins
+ * or continues the one after those. Frees the request with its last command.
+ */
+void answer_reply(struct answers *a, struct request *req, uint32_t first,
+                  uint32_t count, bool more, const char *data, size_t len);
+
+/* The manager's own word on `count` commands from `first` on. What was told of
+ * `first` before is void. Frees the request with its last command. */
+void answer_fail(struct answers *a, struct request *req, uint32_t first,
+                 uint32_t count, enum reply_status status, const char *fmt, ...)
+    PRINTF_LIKE(6, 7);
+
+/* Drops `count` commands that were not written and that nobody waits for: the
+ * reader is dead. */
+void answer_gone(struct answers *a, struct request *req, uint32_t count);
+
+/* Whether a request's deadline has passed. */
+static inline bool request_expired(const struct answers *a,
+                                   const struct request *req)
+{
+    return req->deadline_ns != 0 && a->now_ns >= req->deadline_ns;
+}
+
+#endif

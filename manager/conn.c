@@ -1,0 +1,427 @@
+/* A connection's life. Every change of state goes through set_state. */
+#include "manager/conn.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ipc/clock.h"
+#include "ipc/random.h"
+
+#define BACKOFF_BASE_MS 50
+/* How long a lagging reader of a long reply may hold up its connection; then
+ * its backlog fills, and at its bound the reply is cut off. */
+#define SLOW_PATIENCE_NS (50 * NS_PER_MS)
+#define SLOW_RESUME (256 * 1024)
+/* Writing that waited this long is worth a look at deadlines. */
+#define PURGE_AFTER_NS (5 * NS_PER_MS)
+#define READS_PER_ROUND 16
+
+#define PING "*1\r\n$4\r\nPING\r\n"
+static const struct run ping = {.count = 1,
+                                .data = PING,
+                                .len = sizeof(PING) - 1,
+                                .first_len = sizeof(PING) - 1};
+
+enum err conn_init(struct conn *c, struct loop *loop,
+                   const struct conn_options *options, struct answers *answers,
+                   void (*changed)(void *context, struct conn *c),
+                   void *context)
+{
+    memset(c, 0, sizeof(*c));
+    c->watcher.fd = -1;
+    c->stream.fd = -1;
+    c->loop = loop;
+    c->options = options;
+    c->changed = changed;
+    c->context = context;
+    return pipeline_init(&c->pipeline, answers);
+}
+
+void conn_release(struct conn *c)
+{
+    loop_remove(c->loop, &c->watcher);
+    stream_close(&c->stream);
+    pipeline_release(&c->pipeline);
+    buffer_release(&c->login);
+}
+
+/* ---- states ---- */
+
+static void set_state(struct conn *c, enum conn_state state, uint64_t timer_ns)
+{
+    bool was_ready = c->state == CONN_READY;
+    c->state = state;
+    c->timer_ns = timer_ns;
+    if (was_ready != (state == CONN_READY) || state == CONN_WAITING)
+        c->changed(c->context, c);
+}
+
+/* Full jitter: anything between nothing and the exponential bound, so that
+ * many hosts do not come back in step (Brooker, "Exponential Backoff and
+ * Jitter", AWS 2015). A server that refuses us is asked at the slowest pace. */
+static uint64_t backoff_ns(const struct conn *c)
+{
+    uint64_t max = c->options->reconnect_max_ms;
+    uint64_t bound = BACKOFF_BASE_MS;
+    for (uint32_t i = 1; i < c->attempt && bound < max; i++)
+        bound *= 2;
+    if (bound > max || c->refused)
+        bound = max;
+    uint64_t r;
+    if (random_id(&r) != ERR_OK)
+        r = bound;
+    uint64_t ms =
+        c->refused ? bound / 2 + r % (bound / 2 + 1) : r % (bound + 1);
+    return ms * NS_PER_MS + NS_PER_MS;
+}
+
+void conn_break(struct conn *c, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(c->error.text, sizeof(c->error.text), fmt, ap);
+    va_end(ap);
+    loop_remove(c->loop, &c->watcher);
+    stream_close(&c->stream);
+    c->write_blocked = false;
+    c->attempt++;
+    char reason[ERR_TEXT_MAX + 64];
+    snprintf(reason, sizeof(reason), "the connection to Redis broke (%s)",
+             c->error.text);
+    bool keep = c->reconnect && c->options->keep_unsent;
+    pipeline_break(&c->pipeline, keep, reason);
+    if (c->reconnect)
+        set_state(c, CONN_WAITING, clock_ns() + backoff_ns(c));
+    else
+        set_state(c, CONN_OFF, 0);
+}
+
+void conn_stop(struct conn *c, const char *reason)
+{
+    c->reconnect = false;
+    loop_remove(c->loop, &c->watcher);
+    stream_close(&c->stream);
+    pipeline_break(&c->pipeline, false, reason);
+    set_state(c, CONN_OFF, 0);
+}
+
+/* Asks for what the state needs. */
+static void update_events(struct conn *c)
+{
+    uint32_t events = 0;
+    if (c->pipeline.slow == NULL)
+        events |= EPOLLIN;
+    if (c->write_blocked || c->stream.want_write)
+        events |= EPOLLOUT;
+    loop_change(c->loop, &c->watcher, events);
+}
+
+/* ---- connecting ---- */
+
+static void conn_ready(void *owner, uint32_t events);
+
+static void start_login(struct conn *c)
+{
+    c->read_ns = clock_ns();
+    enum err e = login_begin(c);
+    if (e != ERR_OK && e != ERR_CLOSED) {
+        conn_break(c, "out of memory");
+        return;
+    }
+    set_state(c, CONN_LOGIN, c->timer_ns);
+    c->write_blocked = true; /* the login is written when it can be */
+    update_events(c);
+}
+
+static void connect_now(struct conn *c)
+{
+    struct err_text why = {""};
+    c->refused = false;
+    enum err e = stream_connect(&c->stream, &c->options->uri, &why);
+    if (e == ERR_OK) {
+        e = loop_add(c->loop, &c->watcher, c->stream.fd, EPOLLOUT, conn_ready,
+                     c);
+        if (e != ERR_OK)
+            err_say(&why, e, "cannot watch the socket: %s", strerror(errno));
+    }
+    if (e != ERR_OK) {
+        conn_break(c, "%s", why.text);
+        return;
+    }
+    set_state(c, CONN_CONNECTING,
+              clock_ns() + c->options->connect_timeout_ms * NS_PER_MS);
+}
+
+void conn_start(struct conn *c, bool reconnect)
+{
+    c->reconnect = reconnect;
+    if (c->state == CONN_OFF || c->state == CONN_WAITING)
+        connect_now(c);
+}
+
+static void shake_hands(struct conn *c)
+{
+    struct err_text why;
+    enum err e = stream_handshake(&c->stream, &why);
+    if (e == ERR_OK) {
+        start_login(c);
+    } else if (e == ERR_AGAIN) {
+        set_state(c, CONN_TLS, c->timer_ns);
+        update_events(c);
+    } else {
+        conn_break(c, "%s", why.text);
+    }
+}
+
+static void connected(struct conn *c)
+{
+    struct err_text why;
+    enum err e =
+        stream_connected(&c->stream, &c->options->uri, c->options->tls, &why);
+    if (e != ERR_OK) {
+        conn_break(c, "%s", why.text);
+        return;
+    }
+    shake_hands(c);
+}
+
+/* ---- the login ---- */
+
+static void login_write(struct conn *c)
+{
+    while (buffer_len(&c->login) > 0) {
+        size_t n = 0;
+        enum err e = stream_write(&c->stream, buffer_head(&c->login),
+                                  buffer_len(&c->login), &n);
+        if (e == ERR_AGAIN)
+            return;
+        if (e != ERR_OK) {
+            conn_break(c, "%s while logging in", strerror(errno));
+            return;
+        }
+        buffer_take(&c->login, n);
+    }
+    c->write_blocked = false;
+    update_events(c);
+}
+
+static void logged_in(struct conn *c)
+{
+    c->attempt = 0;
+    c->error.text[0] = '\0';
+    buffer_release(&c->login);
+    c->read_ns = clock_ns();
+    resp_scan_reset(&c->pipeline.scan);
+    c->pipeline.have = c->pipeline.scanned = 0;
+    set_state(c, CONN_READY, 0);
+    conn_flush(c);
+}
+
+/* Reads replies to the login, one at a time, in the pipeline's buffer. */
+static void login_read(struct conn *c)
+{
+    struct pipeline *p = &c->pipeline;
+    size_t room;
+    char *at = pipeline_room(p, &room);
+    size_t n = 0;
+    enum err e = room == 0 ? ERR_PROTO : stream_read(&c->stream, at, room, &n);
+    if (e == ERR_AGAIN) {
+        update_events(c);
+        return;
+    }
+    if (e != ERR_OK) {
+        conn_break(c, "%s while logging in",
+                   e == ERR_CLOSED  ? "the server closed the connection"
+                   : e == ERR_PROTO ? "an answer that is too long"
+                                    : strerror(errno));
+        return;
+    }
+    p->have += n;
+    size_t used = 0;
+    e = resp_scan(&p->scan, p->in + p->scanned, p->have - p->scanned, &used);
+    p->scanned += used;
+    if (e == ERR_AGAIN)
+        return;
+    struct err_text why;
+    if (e == ERR_OK && p->scanned == p->have)
+        e = login_reply(c, p->in, p->scanned, &why);
+    else
+        e = err_say(&why, ERR_PROTO, "the server does not speak RESP");
+    if (e == ERR_CLOSED) {
+        logged_in(c);
+        return;
+    }
+    if (e != ERR_OK) {
+        c->refused = true;
+        conn_break(c, "%s", why.text);
+        return;
+    }
+    p->have = p->scanned = 0;
+    login_write(c);
+}
+
+/* ---- ready ---- */
+
+/* TLS may hold bytes that epoll does not know of: those are read in any case.
+ */
+static void read_replies(struct conn *c)
+{
+    for (int i = 0; i < READS_PER_ROUND || stream_pending(&c->stream); i++) {
+        size_t room, n = 0;
+        char *at = pipeline_room(&c->pipeline, &room);
+        enum err e = stream_read(&c->stream, at, room, &n);
+        if (e == ERR_AGAIN)
+            break;
+        if (e != ERR_OK) {
+            conn_break(c, "%s",
+                       e == ERR_CLOSED ? "closed by the server"
+                                       : strerror(errno));
+            return;
+        }
+        c->read_ns = c->pipeline.answers->now_ns;
+        e = pipeline_feed(&c->pipeline, n);
+        if (e != ERR_OK) {
+            conn_break(c, "the server sent something that is no reply");
+            return;
+        }
+        if (c->pipeline.slow != NULL)
+            break;
+        if (n < room && !stream_pending(&c->stream))
+            break; /* a short read: the socket is empty */
+    }
+    update_events(c);
+}
+
+enum err conn_append(struct conn *c, const struct run *run)
+{
+    /* The silence in which an answer is due begins with the question. */
+    if (pipeline_idle(&c->pipeline))
+        c->read_ns = c->pipeline.answers->now_ns;
+    return pipeline_append(&c->pipeline, run);
+}
+
+void conn_flush(struct conn *c)
+{
+    if (c->state != CONN_READY || c->write_blocked)
+        return;
+    while (pipeline_has_unsent(&c->pipeline)) {
+        const char *data;
+        size_t len, n = 0;
+        pipeline_unsent(&c->pipeline, &data, &len);
+        enum err e = stream_write(&c->stream, data, len, &n);
+        if (e == ERR_AGAIN) {
+            c->write_blocked = true;
+            c->write_blocked_ns = clock_ns();
+            update_events(c);
+            return;
+        }
+        if (e != ERR_OK) {
+            conn_break(c, "%s", strerror(errno));
+            return;
+        }
+        status_count(c->pipeline.answers->status, COUNTER_bytes_written, n);
+        pipeline_sent(&c->pipeline, n);
+    }
+}
+
+static void write_again(struct conn *c)
+{
+    c->write_blocked = false;
+    if (clock_ns() - c->write_blocked_ns > PURGE_AFTER_NS)
+        pipeline_purge(&c->pipeline);
+    conn_flush(c);
+    if (c->state == CONN_READY)
+        update_events(c);
+}
+
+static void conn_ready(void *owner, uint32_t events)
+{
+    struct conn *c = owner;
+    bool can_read = (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0;
+    switch (c->state) {
+    case CONN_OFF:
+    case CONN_WAITING:
+        break;
+    case CONN_CONNECTING:
+        connected(c);
+        break;
+    case CONN_TLS:
+        shake_hands(c);
+        break;
+    case CONN_LOGIN:
+        if ((events & EPOLLOUT) && c->write_blocked)
+            login_write(c);
+        if (can_read && c->state == CONN_LOGIN)
+            login_read(c);
+        break;
+    case CONN_READY:
+        if ((events & EPOLLOUT) && c->write_blocked)
+            write_again(c);
+        if ((can_read || c->stream.want_write) && c->state == CONN_READY)
+            read_replies(c);
+        break;
+    }
+}
+
+/* ---- time ---- */
+
+/* A reader that lags behind a long reply: reading goes on once it caught up,
+ * died, or has not moved for too long. */
+static uint64_t watch_slow_reader(struct conn *c, uint64_t now)
+{
+    const struct reader *r = c->pipeline.slow;
+    uint64_t until = r->progress_ns + SLOW_PATIENCE_NS;
+    if (!r->dead && buffer_len(&r->backlog) > SLOW_RESUME && now < until)
+        return until;
+    c->pipeline.slow = NULL;
+    read_replies(c);
+    return 0;
+}
+
+/* Silence while replies are due means that the peer is gone; silence while
+ * nothing is due is broken by a PING, which makes a reply due. */
+static uint64_t watch_silence(struct conn *c, uint64_t now)
+{
+    uint64_t silence = c->options->silence_ms * NS_PER_MS;
+    bool due = !pipeline_idle(&c->pipeline);
+    uint64_t limit = c->read_ns + (due ? silence : silence / 2);
+    if (now < limit)
+        return limit;
+    if (due) {
+        conn_break(c, "no answer for %u s", c->options->silence_ms / 1000);
+        return c->timer_ns;
+    }
+    c->read_ns = now;
+    if (conn_append(c, &ping) == ERR_OK)
+        conn_flush(c);
+    return now + silence;
+}
+
+uint64_t conn_tick(struct conn *c, uint64_t now)
+{
+    switch (c->state) {
+    case CONN_OFF:
+        return 0;
+    case CONN_WAITING:
+        if (now >= c->timer_ns)
+            connect_now(c);
+        return c->timer_ns;
+    case CONN_CONNECTING:
+    case CONN_TLS:
+    case CONN_LOGIN:
+        if (now >= c->timer_ns)
+            conn_break(c, "no connection within %u ms",
+                       c->options->connect_timeout_ms);
+        return c->timer_ns;
+    case CONN_READY: {
+        uint64_t next = c->pipeline.slow ? watch_slow_reader(c, now) : 0;
+        if (c->state != CONN_READY)
+            return c->timer_ns;
+        uint64_t silence = watch_silence(c, now);
+        return next != 0 && next < silence ? next : silence;
+    }
+    }
+    return 0;
+}

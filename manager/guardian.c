@@ -1,0 +1,178 @@
+/* The manager's last will, and who carries it out. */
+#include "manager/guardian.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ipc/message.h"
+#include "ipc/oneshot.h"
+#include "manager/log.h"
+
+/* ---- what is left to be said ---- */
+
+static bool tell(const struct channel *ch, const struct message_header *h,
+                 const char *text)
+{
+    int fd;
+    if (oneshot_open(ch->reply_fd, h->client, h->slot, &fd) != ERR_OK)
+        return false;
+    struct reply_chunk chunk = {
+        .request = h->request,
+        .length = (uint32_t)strlen(text),
+        .count = h->ncommands,
+        .flags = REPLY_END,
+        .status = REPLY_UNAVAILABLE,
+    };
+    size_t written;
+    bool ok = oneshot_write(fd, &chunk, text, &written) == ERR_OK;
+    close(fd);
+    return ok;
+}
+
+size_t last_words(const struct mpsc_receiver *rx, const struct channel *ch,
+                  struct status *status, const char *text)
+{
+    size_t count = 0, len;
+    unsigned priority;
+    char *message = malloc(rx->msgsize);
+    if (message == NULL)
+        return 0;
+    while (mpsc_receive(rx, message, rx->msgsize, &len, &priority) == ERR_OK) {
+        struct message_header h;
+        const char *payload;
+        status_count(status, COUNTER_messages, 1);
+        if (message_parse(message, len, priority, &h, &payload, NULL) !=
+            ERR_OK) {
+            status_count(status, COUNTER_garbage, 1);
+            continue;
+        }
+        bool told = tell(ch, &h, text);
+        status_count(status, COUNTER_taken, h.ncommands);
+        status_count(status, told ? COUNTER_unavailable : COUNTER_gone,
+                     h.ncommands);
+        count += h.ncommands;
+    }
+    free(message);
+    return count;
+}
+
+void clean_up(const struct estate *estate)
+{
+    if (!mpsc_senders_left(estate->rx)) {
+        mpsc_unlink(estate->rx);
+        channel_remove(estate->channel);
+        return;
+    }
+    size_t removed = 0;
+    if (oneshot_sweep(estate->channel->reply_fd, &removed) == ERR_OK)
+        status_count(estate->status, COUNTER_swept, removed);
+}
+
+/* ---- the process ---- */
+
+/* Closes everything but what the estate needs and standard error. */
+static void close_others(const struct estate *e, int life)
+{
+    const int keep[] = {STDERR_FILENO,      life,
+                        e->rx->mq,          e->rx->senders_fd,
+                        e->rx->receiver_fd, e->lock_fd,
+                        e->channel->dirfd,  e->channel->reply_fd};
+    int from = 0;
+    for (;;) {
+        int next = -1;
+        for (size_t i = 0; i < sizeof(keep) / sizeof(keep[0]); i++)
+            if (keep[i] >= from && (next < 0 || keep[i] < next))
+                next = keep[i];
+        if (next < 0)
+            break;
+        if (next > from)
+            close_range((unsigned)from, (unsigned)next - 1, 0);
+        from = next + 1;
+    }
+    close_range((unsigned)from, ~0U, 0);
+}
+
+/* Waits for the manager's end. True: it said that all is well. */
+static bool wait_for_end(int life)
+{
+    char word;
+    for (;;) {
+        ssize_t n = read(life, &word, 1);
+        if (n >= 0)
+            return n == 1;
+        if (errno != EINTR)
+            return false;
+    }
+}
+
+static void take_over(const struct estate *e)
+{
+    snprintf(e->state->error, sizeof(e->state->error),
+             "the manager was killed");
+    status_set_state(e->status, e->state, STATE_DIED);
+    static const char text[] =
+        "the manager died while the command was queued; it was not executed";
+    size_t count = last_words(e->rx, e->channel, e->status, text);
+    log_error("the manager (pid %ld) died; %zu queued commands were answered "
+              "unavailable",
+              (long)e->state->pid, count);
+    clean_up(e);
+}
+
+static void __attribute__((noreturn))
+guardian_main(const struct estate *estate, int life)
+{
+    prctl(PR_SET_NAME, "mqredis-guard");
+    /* Whoever ends the manager's group ends us too early; what the terminal
+     * or systemd sends to all is meant for the manager. */
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    close_others(estate, life);
+    if (chdir("/") < 0)
+        log_warn("guardian: cannot leave its folder: %s", strerror(errno));
+    if (!wait_for_end(life))
+        take_over(estate);
+    _exit(0);
+}
+
+enum err guardian_start(struct guardian *g, const struct estate *estate)
+{
+    int life[2];
+    if (pipe2(life, O_CLOEXEC) < 0)
+        return ERR_SYS;
+    pid_t pid = fork();
+    if (pid < 0) {
+        close(life[0]);
+        close(life[1]);
+        return ERR_SYS;
+    }
+    if (pid == 0) {
+        close(life[1]);
+        guardian_main(estate, life[0]);
+    }
+    close(life[0]);
+    g->pid = pid;
+    g->life = life[1];
+    return ERR_OK;
+}
+
+void guardian_dismiss(struct guardian *g)
+{
+    if (g->pid == 0)
+        return;
+    ssize_t n = write(g->life, "q", 1);
+    (void)n; /* EPIPE: it is gone already */
+    close(g->life);
+    while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    g->pid = 0;
+}

@@ -1,0 +1,427 @@
+/* Options as a table: a name, what kind of value, where it goes, what help
+ * says. Parsing, checking and --help all run over it. */
+#include "manager/options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/channel.h"
+#include "ipc/message.h"
+#include "ipc/version.h"
+
+enum kind {
+    KIND_TEXT,  /* const char * */
+    KIND_FLAG,  /* bool */
+    KIND_COUNT, /* uint32_t */
+    KIND_MS,    /* uint32_t, milliseconds */
+    KIND_BYTES, /* uint64_t; k, m, g */
+    KIND_SIZE,  /* uint32_t; k, m, g */
+    KIND_CALL   /* a function */
+};
+
+struct option_row {
+    const char *name;
+    const char *value; /* what help calls the value; NULL: a flag */
+    enum kind kind;
+    size_t offset;
+    uint64_t low, high;
+    enum err (*call)(struct options *o, const char *value,
+                     struct err_text *why);
+    const char *help;
+};
+
+/* ---- values ---- */
+
+static enum err parse_number(const char *name, const char *text, bool unit,
+                             uint64_t low, uint64_t high, uint64_t *value,
+                             struct err_text *why)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    bool ok = text[0] >= '0' && text[0] <= '9' && errno == 0;
+    if (ok && unit && *end != '\0') {
+        static const char units[] = "kmg";
+        const char *u = strchr(units, *end | 0x20);
+        unsigned shift = u ? 10U * ((unsigned)(u - units) + 1) : 0;
+        ok = u != NULL && end[1] == '\0' && n <= (UINT64_MAX >> shift);
+        n <<= shift;
+        end += ok ? 1 : 0;
+    }
+    if (!ok || *end != '\0')
+        return err_say(why, ERR_INVALID, "--%s '%.40s': a number%s is expected",
+                       name, text, unit ? " (with k, m or g)" : "");
+    if (n < low || n > high)
+        return err_say(why, ERR_INVALID,
+                       "--%s %s: must be from %" PRIu64 " to %" PRIu64, name,
+                       text, low, high);
+    *value = n;
+    return ERR_OK;
+}
+
+static enum err set_redis(struct options *o, const char *value,
+                          struct err_text *why)
+{
+    return uri_parse(&o->uri, value, why);
+}
+
+static enum err set_capacity(struct options *o, const char *value,
+                             struct err_text *why)
+{
+    uint64_t n;
+    enum err e = parse_number("capacity", value, false, 1, 65536, &n, why);
+    if (e != ERR_OK)
+        return e;
+    o->queue.capacity = (long)n;
+    o->queue.capacity_exact = true;
+    return ERR_OK;
+}
+
+static enum err set_msgsize(struct options *o, const char *value,
+                            struct err_text *why)
+{
+    uint64_t n;
+    enum err e = parse_number("msgsize", value, true, MESSAGE_SIZE_MIN,
+                              16 << 20, &n, why);
+    if (e != ERR_OK)
+        return e;
+    o->queue.msgsize = (long)n;
+    o->queue.msgsize_exact = true;
+    return ERR_OK;
+}
+
+static enum err set_group(struct options *o, const char *value,
+                          struct err_text *why)
+{
+    const struct group *g = getgrnam(value);
+    uint64_t gid;
+    if (g != NULL)
+        o->group = g->gr_gid;
+    else if (parse_number("group", value, false, 0, UINT32_MAX - 1, &gid,
+                          NULL) == ERR_OK)
+        o->group = (gid_t)gid;
+    else
+        return err_say(why, ERR_INVALID, "--group '%.64s': no such group",
+                       value);
+    return ERR_OK;
+}
+
+static enum err set_log_level(struct options *o, const char *value,
+                              struct err_text *why)
+{
+    if (log_level_parse(value, &o->log_level) == ERR_OK)
+        return ERR_OK;
+    return err_say(why, ERR_INVALID,
+                   "--log-level '%.20s': one of error, warn, info, debug",
+                   value);
+}
+
+static enum err set_when_down(struct options *o, const char *value,
+                              struct err_text *why)
+{
+    o->when_down_fail = strcmp(value, "fail") == 0;
+    if (o->when_down_fail || strcmp(value, "wait") == 0)
+        return ERR_OK;
+    return err_say(why, ERR_INVALID, "--when-down '%.20s': wait or fail",
+                   value);
+}
+
+static enum err set_resp(struct options *o, const char *value,
+                         struct err_text *why)
+{
+    uint64_t n;
+    enum err e = parse_number("resp", value, false, 2, 3, &n, why);
+    if (e == ERR_OK)
+        o->resp = (int)n;
+    return e;
+}
+
+static enum err set_password(struct options *o, const char *text, size_t len,
+                             const char *from, struct err_text *why)
+{
+    if (len >= sizeof(o->uri.password))
+        return err_say(why, ERR_INVALID, "%s: the password is over %zu bytes",
+                       from, sizeof(o->uri.password) - 1);
+    memcpy(o->uri.password, text, len);
+    o->uri.password[len] = '\0';
+    return ERR_OK;
+}
+
+static enum err read_password(struct options *o, const char *path,
+                              struct err_text *why)
+{
+    char text[1024];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+    int saved = errno;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return err_say(why, ERR_INVALID, "--password-file %.200s: %s", path,
+                       strerror(saved));
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+        n--;
+    return set_password(o, text, (size_t)n, "--password-file", why);
+}
+
+static enum err add_deny(struct options *o, const char *value,
+                         struct err_text *why)
+{
+    char list[512];
+    if (strlen(value) >= sizeof(list))
+        return err_say(why, ERR_INVALID, "--deny: the list is too long");
+    strcpy(list, value);
+    char *rest = list;
+    for (char *one; (one = strsep(&rest, ",")) != NULL;) {
+        enum err e = policy_deny(o->policy, one, why);
+        if (e != ERR_OK)
+            return e;
+    }
+    return ERR_OK;
+}
+
+static enum err add_dedicated(struct options *o, const char *value,
+                              struct err_text *why)
+{
+    return policy_dedicate(o->policy, value, why);
+}
+
+/* ---- the table ---- */
+
+#define AT(field) offsetof(struct options, field)
+#define CALL(function) KIND_CALL, 0, 0, 0, function
+
+static const struct option_row rows[] = {
+    {"channel", "NAME", KIND_TEXT, AT(channel), 0, 0, NULL,
+     "the channel to serve, or its folder (default)"},
+    {"redis", "URI", CALL(set_redis),
+     "redis://[user[:password]@]host[:port][/db], rediss://, unix:///path"},
+    {"password-file", "FILE", KIND_TEXT, SIZE_MAX, 0, 0, read_password,
+     "file with the password (else REDISCLI_AUTH, else the URI's)"},
+    {"resp", "2|3", CALL(set_resp), "the protocol that workers see (2)"},
+    {"client-name", "NAME", KIND_TEXT, AT(client_name), 0, 0, NULL,
+     "name in CLIENT LIST (mqredis)"},
+    {"tls-ca", "FILE", KIND_TEXT, AT(tls_ca), 0, 0, NULL,
+     "certificates to trust (the system's)"},
+    {"tls-cert", "FILE", KIND_TEXT, AT(tls_cert), 0, 0, NULL,
+     "client certificate"},
+    {"tls-key", "FILE", KIND_TEXT, AT(tls_key), 0, 0, NULL, "and its key"},
+    {"tls-server-name", "NAME", KIND_TEXT, AT(tls_server_name), 0, 0, NULL,
+     "name that the server's certificate must have (the host)"},
+    {"capacity", "N", CALL(set_capacity),
+     "messages that the queue holds (32, or what the kernel allows)"},
+    {"msgsize", "BYTES", CALL(set_msgsize), "size of a message (8192)"},
+    {"raise-msg-max", NULL, KIND_FLAG, AT(raise_msg_max), 0, 0, NULL,
+     "raise fs.mqueue.msg_max if the queue needs it (root)"},
+    {"group", "GROUP", CALL(set_group), "let its members send"},
+    {"exit-when-closed", NULL, KIND_FLAG, AT(exit_when_closed), 0, 0, NULL,
+     "end once the last sender is gone and all is answered"},
+    {"when-down", "wait|fail", CALL(set_when_down),
+     "without Redis, commands wait or fail at once (wait)"},
+    {"connections", "N", KIND_COUNT, AT(connections), 1, CONNECTIONS_MAX, NULL,
+     "shared connections; a client stays on one (1)"},
+    {"dedicated-connections", "N", KIND_COUNT, AT(dedicated_connections), 0,
+     SIDE_CONNECTIONS_MAX, NULL, "for blocking commands, at most (32)"},
+    {"dedicated", "COMMAND", CALL(add_dedicated),
+     "this command blocks (may be repeated)"},
+    {"deny", "LIST", CALL(add_deny),
+     "refuse COMMAND, COMMAND|SUB or @category (may be repeated)"},
+    {"max-inflight", "N", KIND_COUNT, AT(max_inflight), 1, 1 << 20, NULL,
+     "commands waiting for Redis; then senders wait (4096)"},
+    {"max-inflight-bytes", "BYTES", KIND_SIZE, AT(max_inflight_bytes), 4096,
+     1 << 30, NULL, "bytes of commands not written yet (16m)"},
+    {"max-clients", "N", KIND_COUNT, AT(max_clients), 1, 1 << 20, NULL,
+     "reply pipes held open (16384, or what ulimit -n allows)"},
+    {"reader-backlog", "BYTES", KIND_BYTES, AT(reader_backlog), 4096,
+     1ULL << 40, NULL, "bytes behind one slow reader (16m)"},
+    {"total-backlog", "BYTES", KIND_BYTES, AT(total_backlog), 4096, 1ULL << 40,
+     NULL, "bytes behind all slow readers (64m)"},
+    {"connect-timeout", "MS", KIND_MS, AT(connect_timeout_ms), 1, 3600000, NULL,
+     "for connecting and logging in (5000)"},
+    {"reconnect-max", "MS", KIND_MS, AT(reconnect_max_ms), 1, 3600000, NULL,
+     "longest pause between attempts (10000)"},
+    {"silence-timeout", "MS", KIND_MS, AT(silence_timeout_ms), 100, 86400000,
+     NULL, "no byte of a due reply for so long: broken (30000)"},
+    {"drain-timeout", "MS", KIND_MS, AT(drain_timeout_ms), 0, 86400000, NULL,
+     "for answering what was taken, when told to end (10000)"},
+    {"log-level", "LEVEL", CALL(set_log_level),
+     "error, warn, info or debug (info)"},
+};
+
+static void print_help(void)
+{
+    printf("usage: mqredis-manager [OPTION]...\n"
+           "Owns one connection to Redis and serves the processes of this host "
+           "over a message queue.\n\n");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char left[64];
+        snprintf(left, sizeof(left), "--%s%s%s", rows[i].name,
+                 rows[i].value ? " " : "", rows[i].value ? rows[i].value : "");
+        printf("  %-28s %s\n", left, rows[i].help);
+    }
+    printf("  %-28s %s\n  %-28s %s\n", "--help", "this text", "--version",
+           "the version");
+    printf(
+        "\nSignals: TERM and INT answer what was taken and end, a second one "
+        "ends at once; HUP reloads.\n"
+        "Exit status: 0 ended in good order; 64 usage; 69 queue or folder "
+        "not to be had; 75 another manager serves the channel.\n");
+}
+
+static enum err store(struct options *o, const struct option_row *row,
+                      const char *value, struct err_text *why)
+{
+    char *at = (char *)o + (row->offset == SIZE_MAX ? 0 : row->offset);
+    uint64_t n = 0;
+    enum err e;
+    switch (row->kind) {
+    case KIND_TEXT:
+        if (row->call != NULL)
+            return row->call(o, value, why);
+        memcpy(at, &value, sizeof(value));
+        return ERR_OK;
+    case KIND_FLAG: {
+        bool yes = true;
+        memcpy(at, &yes, sizeof(yes));
+        return ERR_OK;
+    }
+    case KIND_COUNT:
+    case KIND_MS:
+    case KIND_SIZE: {
+        e = parse_number(row->name, value, row->kind == KIND_SIZE, row->low,
+                         row->high, &n, why);
+        uint32_t narrow = (uint32_t)n;
+        if (e == ERR_OK)
+            memcpy(at, &narrow, sizeof(narrow));
+        return e;
+    }
+    case KIND_BYTES:
+        e = parse_number(row->name, value, true, row->low, row->high, &n, why);
+        if (e == ERR_OK)
+            memcpy(at, &n, sizeof(n));
+        return e;
+    case KIND_CALL:
+        return row->call(o, value, why);
+    }
+    return ERR_OK;
+}
+
+/* The row for `--name` or `--name=value`; *value is NULL without `=`. */
+static const struct option_row *find_row(const char *arg, const char **value)
+{
+    if (strncmp(arg, "--", 2) != 0)
+        return NULL;
+    size_t len = strcspn(arg + 2, "=");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (strlen(rows[i].name) == len &&
+            memcmp(rows[i].name, arg + 2, len) == 0) {
+            *value = arg[2 + len] == '=' ? arg + 3 + len : NULL;
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+static void set_defaults(struct options *o)
+{
+    *o = (struct options){
+        .queue = {.capacity = MPSC_CAPACITY, .msgsize = MPSC_MESSAGE_SIZE},
+        .group = CHANNEL_NO_GROUP,
+        .log_level = LOG_LEVEL_INFO,
+        .uri = {.host = "127.0.0.1", .port = 6379},
+        .resp = 2,
+        .client_name = "mqredis",
+        .connections = 1,
+        .dedicated_connections = 32,
+        .max_inflight = 4096,
+        .max_inflight_bytes = 16 << 20,
+        .max_clients = 16384,
+        .reader_backlog = 16 << 20,
+        .total_backlog = 64 << 20,
+        .connect_timeout_ms = 5000,
+        .reconnect_max_ms = 10000,
+        .silence_timeout_ms = 30000,
+        .drain_timeout_ms = 10000,
+    };
+}
+
+/* A password in the arguments is overwritten, so that ps does not show it. */
+static void hide_password(char *uri)
+{
+    char *at = strrchr(uri, '@');
+    char *from = strstr(uri, "://");
+    if (at == NULL || from == NULL || at < from)
+        return;
+    char *colon = strchr(from + 3, ':');
+    if (colon != NULL && colon < at)
+        memset(colon + 1, '*', (size_t)(at - colon - 1));
+}
+
+static enum err parse_arguments(struct options *o, int argc, char **argv,
+                                enum options_verdict *verdict,
+                                struct err_text *why)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help();
+            *verdict = OPTIONS_EXIT;
+            return ERR_OK;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            printf("mqredis-manager %s\n", PROJECT_VERSION);
+            *verdict = OPTIONS_EXIT;
+            return ERR_OK;
+        }
+        const char *value;
+        const struct option_row *row = find_row(argv[i], &value);
+        if (row == NULL)
+            return err_say(why, ERR_INVALID,
+                           "unknown option '%.60s': see mqredis-manager --help",
+                           argv[i]);
+        char *text = argv[i];
+        if (row->value != NULL && value == NULL) {
+            if (i + 1 == argc)
+                return err_say(why, ERR_INVALID, "--%s needs a value: %s",
+                               row->name, row->value);
+            value = text = argv[++i];
+        } else if (row->value == NULL && value != NULL) {
+            return err_say(why, ERR_INVALID, "--%s takes no value", row->name);
+        }
+        enum err e = store(o, row, value, why);
+        if (row->call == set_redis)
+            hide_password(text);
+        if (e != ERR_OK)
+            return e;
+    }
+    return ERR_OK;
+}
+
+enum err options_parse(struct options *o, int argc, char **argv,
+                       enum options_verdict *verdict, struct err_text *why)
+{
+    set_defaults(o);
+    *verdict = OPTIONS_RUN;
+    enum err e = policy_new(&o->policy);
+    if (e != ERR_OK)
+        return err_say(why, e, "out of memory");
+    e = parse_arguments(o, argc, argv, verdict, why);
+    const char *auth = getenv("REDISCLI_AUTH");
+    if (e == ERR_OK && auth != NULL && o->uri.password[0] == '\0')
+        e = set_password(o, auth, strlen(auth), "REDISCLI_AUTH", why);
+    if (e != ERR_OK)
+        options_release(o);
+    return e;
+}
+
+void options_release(struct options *o)
+{
+    policy_free(o->policy);
+    o->policy = NULL;
+}

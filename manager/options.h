@@ -1,0 +1,54 @@
+/* The manager's command line. */
+#ifndef MANAGER_OPTIONS_H
+#define MANAGER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ipc/err.h"
+#include "ipc/mpsc.h"
+#include "manager/log.h"
+#include "manager/policy.h"
+#include "manager/uri.h"
+
+#define CONNECTIONS_MAX 16
+#define SIDE_CONNECTIONS_MAX 256
+
+struct options {
+    const char *channel; /* NULL: the default one */
+    struct mpsc_config queue;
+    gid_t group; /* CHANNEL_NO_GROUP unless --group */
+    bool raise_msg_max;
+    bool exit_when_closed;
+    enum log_level log_level;
+    struct uri uri;
+    int resp;
+    const char *client_name;
+    const char *tls_ca, *tls_cert, *tls_key, *tls_server_name;
+    bool when_down_fail; /* else wait */
+    uint32_t connections;
+    uint32_t dedicated_connections;
+    uint32_t max_inflight;       /* commands */
+    uint32_t max_inflight_bytes; /* not written yet */
+    uint32_t max_clients;        /* reply pipes held open */
+    uint64_t reader_backlog;     /* bytes behind one reader */
+    uint64_t total_backlog;      /* and behind all */
+    uint32_t connect_timeout_ms;
+    uint32_t reconnect_max_ms;
+    uint32_t silence_timeout_ms;
+    uint32_t drain_timeout_ms;
+    struct policy *policy; /* owned */
+};
+
+enum options_verdict { OPTIONS_RUN, OPTIONS_EXIT };
+
+/* Parses the command line and the environment (REDISCLI_AUTH). --help and
+ * --version print and say OPTIONS_EXIT. ERR_INVALID with a line; strings are
+ * views into argv. */
+MUST_CHECK enum err options_parse(struct options *o, int argc, char **argv,
+                                  enum options_verdict *verdict,
+                                  struct err_text *why);
+void options_release(struct options *o);
+
+#endif

@@ -1,0 +1,344 @@
+/* In flight: the order of writing is the order of replies. */
+#include "manager/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/clock.h"
+
+#define RING_FIRST 64
+
+/* A reader whose backlog is over this while a long reply goes on is lagging. */
+#define SLOW_BACKLOG (1024 * 1024)
+
+enum err pipeline_init(struct pipeline *p, struct answers *answers)
+{
+    memset(p, 0, sizeof(*p));
+    p->answers = answers;
+    p->ring = calloc(RING_FIRST, sizeof(*p->ring));
+    p->ring_size = RING_FIRST;
+    p->in = malloc(PIPELINE_READ_SIZE);
+    resp_scan_reset(&p->scan);
+    if (p->ring == NULL || p->in == NULL) {
+        pipeline_release(p);
+        return ERR_NOMEM;
+    }
+    return ERR_OK;
+}
+
+void pipeline_release(struct pipeline *p)
+{
+    free(p->ring);
+    free(p->in);
+    buffer_release(&p->out);
+    memset(p, 0, sizeof(*p));
+}
+
+static struct entry *entry_at(const struct pipeline *p, uint32_t index)
+{
+    return &p->ring[(p->head + index) & (p->ring_size - 1)];
+}
+
+/* ---- the way out ---- */
+
+static enum err grow_ring(struct pipeline *p)
+{
+    uint32_t size = p->ring_size * 2;
+    struct entry *ring = calloc(size, sizeof(*ring));
+    if (ring == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < p->count; i++)
+        ring[i] = *entry_at(p, i);
+    free(p->ring);
+    p->ring = ring;
+    p->ring_size = size;
+    p->head = 0;
+    return ERR_OK;
+}
+
+enum err pipeline_append(struct pipeline *p, const struct run *run)
+{
+    if (p->count == p->ring_size) {
+        enum err e = grow_ring(p);
+        if (e != ERR_OK)
+            return e;
+    }
+    uint64_t begin = p->begin + buffer_len(&p->out);
+    enum err e = buffer_append(&p->out, run->data, run->len);
+    if (e != ERR_OK)
+        return e;
+    *entry_at(p, p->count++) = (struct entry){
+        .req = run->req,
+        .first = run->first,
+        .left = run->count,
+        .count = run->count,
+        .independent = run->independent,
+        .begin = begin,
+        .first_end = begin + run->first_len,
+        .end = begin + run->len,
+    };
+    return ERR_OK;
+}
+
+void pipeline_unsent(const struct pipeline *p, const char **data, size_t *len)
+{
+    size_t skip = (size_t)(p->sent - p->begin);
+    *data = buffer_head(&p->out) + skip;
+    *len = buffer_len(&p->out) - skip;
+}
+
+void pipeline_sent(struct pipeline *p, size_t n)
+{
+    p->sent += n;
+    while (p->written < p->count && entry_at(p, p->written)->end <= p->sent)
+        p->written++;
+    /* An entry that is cut in two stays whole while it could be written again
+     * from its beginning. */
+    uint64_t keep_from = p->sent;
+    if (p->written < p->count) {
+        const struct entry *e = entry_at(p, p->written);
+        bool again = e->independent || p->sent < e->first_end;
+        if (e->begin < p->sent && again)
+            keep_from = e->begin;
+    }
+    buffer_take(&p->out, (size_t)(keep_from - p->begin));
+    p->begin = keep_from;
+}
+
+/* ---- the way back ---- */
+
+char *pipeline_room(const struct pipeline *p, size_t *len)
+{
+    *len = PIPELINE_READ_SIZE - p->have;
+    return p->in + p->have;
+}
+
+static void pop_front(struct pipeline *p)
+{
+    p->head = (p->head + 1) & (p->ring_size - 1);
+    p->count--;
+    if (p->written > 0)
+        p->written--;
+}
+
+/* Hands bytes to the front entry: `done` replies end in them, and with `more`
+ * another one begins or goes on. */
+static void deliver(struct pipeline *p, const char *data, size_t len,
+                    uint32_t done, bool more)
+{
+    struct entry *e = entry_at(p, 0);
+    struct request *req = e->req;
+    uint32_t first = e->first;
+    e->first += done;
+    e->left -= done;
+    if (e->left == 0)
+        pop_front(p);
+    if (req == NULL)
+        return;
+    struct reader *reader = req->reader;
+    bool goes_on = more && done == 0;
+    answer_reply(p->answers, req, first, done, more, data, len);
+    p->slow =
+        goes_on && !reader->dead && buffer_len(&reader->backlog) > SLOW_BACKLOG
+            ? reader
+            : NULL;
+}
+
+/* Whether the front entry can have `replies` answers by now: one that comes
+ * before its command has left whole is nobody's. */
+static bool front_expects(const struct pipeline *p, uint32_t replies)
+{
+    if (p->count == 0)
+        return false;
+    const struct entry *e = entry_at(p, 0);
+    return (replies < e->left ? e->first_end : e->end) <= p->sent;
+}
+
+enum err pipeline_feed(struct pipeline *p, size_t n)
+{
+    p->have += n;
+    status_count(p->answers->status, COUNTER_bytes_read, n);
+    size_t begin = 0; /* of what was not handed on yet */
+    size_t frame = 0; /* of the current frame, or what is there of it */
+    size_t pos = p->scanned;
+    uint32_t done = 0; /* whole replies in [begin, frame) */
+    while (pos < p->have) {
+        size_t used;
+        enum err e = resp_scan(&p->scan, p->in + pos, p->have - pos, &used);
+        pos += used;
+        if (e == ERR_AGAIN)
+            break;
+        if (e != ERR_OK)
+            return e;
+        if (p->scan.type == '>') {
+            if (done > 0)
+                deliver(p, p->in + begin, frame - begin, done, false);
+            done = 0;
+            begin = frame = pos;
+            status_count(p->answers->status, COUNTER_pushes, 1);
+            continue;
+        }
+        if (!front_expects(p, done + 1))
+            return ERR_PROTO;
+        if (p->scan.type == '-' || p->scan.type == '!')
+            status_count(p->answers->status, COUNTER_error_replies, 1);
+        frame = pos;
+        if (++done == entry_at(p, 0)->left) {
+            deliver(p, p->in + begin, pos - begin, done, false);
+            begin = pos;
+            done = 0;
+        }
+    }
+    if (done > 0) {
+        deliver(p, p->in + begin, frame - begin, done, false);
+        begin = frame;
+    }
+    if (p->have - begin == PIPELINE_READ_SIZE) {
+        /* A reply longer than the buffer goes on its way in parts. */
+        if (p->scan.type != '>') {
+            if (p->count == 0)
+                return ERR_PROTO;
+            deliver(p, p->in, p->have, 0, true);
+        }
+        begin = p->have;
+    }
+    p->have -= begin;
+    p->scanned = p->have;
+    if (begin > 0 && p->have > 0)
+        memmove(p->in, p->in + begin, p->have);
+    return ERR_OK;
+}
+
+/* ---- when the connection breaks ---- */
+
+/* Answers an entry that will not be written (again); false if it lives on. */
+static bool settle_unwritten(struct pipeline *p, const struct entry *e)
+{
+    struct answers *a = p->answers;
+    if (e->req == NULL)
+        return true;
+    if (e->req->reader->dead) {
+        answer_gone(a, e->req, e->left);
+        return true;
+    }
+    if (request_expired(a, e->req)) {
+        answer_fail(a, e->req, e->first, e->left, REPLY_EXPIRED,
+                    "the deadline passed while the command waited for the "
+                    "connection to Redis; it was not executed");
+        return true;
+    }
+    return false;
+}
+
+/* Rebuilds `out` and the ring from the entries [from, count) that live on, in
+ * place: entries and bytes only move towards the front. */
+static void rebuild(struct pipeline *p, uint32_t from, bool keep,
+                    const char *reason)
+{
+    uint64_t base = p->begin;
+    uint64_t start = from < p->count ? entry_at(p, from)->begin : 0;
+    uint64_t at = start;
+    uint32_t kept = from;
+    for (uint32_t i = from; i < p->count; i++) {
+        struct entry e = *entry_at(p, i);
+        if (settle_unwritten(p, &e))
+            continue;
+        if (!keep) {
+            answer_fail(p->answers, e.req, e.first, e.left, REPLY_UNAVAILABLE,
+                        "%s; the command was not executed", reason);
+            continue;
+        }
+        size_t len = (size_t)(e.end - e.begin);
+        if (at != e.begin)
+            memmove(buffer_head(&p->out) + (at - base),
+                    buffer_head(&p->out) + (e.begin - base), len);
+        e.first_end = at + (e.first_end - e.begin);
+        e.begin = at;
+        e.end = at + len;
+        at = e.end;
+        *entry_at(p, kept++) = e;
+    }
+    if (from < p->count) {
+        uint64_t end = base + buffer_len(&p->out);
+        p->out.tail -= (size_t)(end - at);
+    }
+    p->count = kept;
+}
+
+/* Cuts the commands that have left whole off an independent entry, whose bytes
+ * are all still in `out`; returns how many they are. */
+static uint32_t split(struct pipeline *p, struct entry *e)
+{
+    const char *bytes = buffer_head(&p->out) + (e->begin - p->begin);
+    struct resp_request r;
+    resp_request_init(&r, bytes, (size_t)(e->end - e->begin));
+    uint64_t begin = e->begin;
+    uint32_t whole = 0, argc;
+    while (resp_request_command(&r, &argc) == ERR_OK) {
+        struct resp_arg arg;
+        while (argc > 0 && resp_request_arg(&r, &arg) == ERR_OK)
+            argc--;
+        e->first_end = begin + (uint64_t)(r.pos - bytes);
+        if (e->first_end > p->sent)
+            break;
+        e->begin = e->first_end;
+        whole++;
+    }
+    return whole;
+}
+
+/* Answers what has left of the front entry; returns whether a part of it has
+ * not, and lives on as the front. */
+static bool lose_front(struct pipeline *p, const char *reason)
+{
+    struct entry *e = entry_at(p, 0);
+    struct request *req = e->req;
+    uint32_t first = e->first;
+    uint32_t lost = e->left;
+    bool lives = e->independent && e->end > p->sent;
+    if (lives) {
+        uint32_t answered = e->count - e->left;
+        uint32_t whole = split(p, e);
+        lost = whole - answered;
+        e->first += lost;
+        e->left -= lost;
+        e->count = e->left;
+    } else {
+        pop_front(p);
+    }
+    if (req != NULL && lost > 0)
+        answer_fail(p->answers, req, first, lost, REPLY_LOST,
+                    "%s after the command was written: whether it was executed "
+                    "is unknown",
+                    reason);
+    return lives;
+}
+
+void pipeline_break(struct pipeline *p, bool keep, const char *reason)
+{
+    while (p->count > 0 && entry_at(p, 0)->first_end <= p->sent)
+        if (lose_front(p, reason))
+            break;
+    /* What is in `out` before the first entry that lives on. */
+    uint64_t gone =
+        p->count > 0 ? entry_at(p, 0)->begin - p->begin : buffer_len(&p->out);
+    buffer_take(&p->out, (size_t)gone);
+    p->begin += gone;
+    if (keep && p->count > 0 && entry_at(p, 0)->begin < p->sent)
+        status_count(p->answers->status, COUNTER_resent, 1);
+    p->written = 0;
+    p->sent = p->begin;
+    rebuild(p, 0, keep, reason);
+    p->have = p->scanned = 0;
+    p->slow = NULL;
+    resp_scan_reset(&p->scan);
+}
+
+void pipeline_purge(struct pipeline *p)
+{
+    uint32_t from = p->written;
+    /* One that is partly out must go on. */
+    if (from < p->count && entry_at(p, from)->begin < p->sent)
+        from++;
+    rebuild(p, from, true, "");
+}

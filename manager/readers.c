@@ -1,0 +1,326 @@
+/* The table of reply pipes. */
+#include "manager/readers.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "ipc/oneshot.h"
+
+#define BUCKETS_FIRST 256
+
+enum err readers_init(struct readers *rs, struct loop *loop,
+                      struct status *status, int reply_fd, uint32_t max_open,
+                      size_t reader_limit, size_t total_limit)
+{
+    memset(rs, 0, sizeof(*rs));
+    rs->loop = loop;
+    rs->status = status;
+    rs->reply_fd = reply_fd;
+    rs->max_open = max_open;
+    rs->reader_limit = reader_limit;
+    rs->total_limit = total_limit;
+    rs->bucket_count = BUCKETS_FIRST;
+    rs->buckets = calloc(rs->bucket_count, sizeof(struct reader *));
+    return rs->buckets == NULL ? ERR_NOMEM : ERR_OK;
+}
+
+/* ---- the table ---- */
+
+/* Client ids are random, so this needs no more mixing. */
+static struct reader **bucket(const struct readers *rs, uint64_t client,
+                              uint64_t slot)
+{
+    uint64_t h = client ^ (slot * 0x9e3779b97f4a7c15ULL);
+    return &rs->buckets[(h ^ (h >> 32)) & (rs->bucket_count - 1)];
+}
+
+/* Doubles the table; without memory it stays as it is, only slower. */
+static void grow(struct readers *rs)
+{
+    uint32_t count = rs->bucket_count * 2;
+    struct reader **buckets = calloc(count, sizeof(*buckets));
+    if (buckets == NULL)
+        return;
+    struct reader **old = rs->buckets;
+    uint32_t old_count = rs->bucket_count;
+    rs->buckets = buckets;
+    rs->bucket_count = count;
+    for (uint32_t i = 0; i < old_count; i++) {
+        while (old[i] != NULL) {
+            struct reader *r = old[i];
+            old[i] = r->chain;
+            struct reader **b = bucket(rs, r->client, r->slot);
+            r->chain = *b;
+            *b = r;
+        }
+    }
+    free(old);
+}
+
+static void unchain(struct readers *rs, struct reader *r)
+{
+    struct reader **at = bucket(rs, r->client, r->slot);
+    while (*at != r)
+        at = &(*at)->chain;
+    *at = r->chain;
+    r->chain = NULL;
+}
+
+/* ---- idle ones, least recently used first ---- */
+
+static void idle_remove(struct readers *rs, struct reader *r)
+{
+    *(r->idle_prev ? &r->idle_prev->idle_next : &rs->idle_first) = r->idle_next;
+    *(r->idle_next ? &r->idle_next->idle_prev : &rs->idle_last) = r->idle_prev;
+    r->idle_prev = r->idle_next = NULL;
+}
+
+static void idle_append(struct readers *rs, struct reader *r)
+{
+    r->idle_prev = rs->idle_last;
+    r->idle_next = NULL;
+    *(rs->idle_last ? &rs->idle_last->idle_next : &rs->idle_first) = r;
+    rs->idle_last = r;
+}
+
+/* ---- the end of one ---- */
+
+static void drop_backlog(struct readers *rs, struct reader *r)
+{
+    rs->total_backlog -= buffer_len(&r->backlog);
+    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
+    buffer_release(&r->backlog);
+}
+
+/* Closes the pipe and takes the reader out of the table. */
+static void bury(struct readers *rs, struct reader *r)
+{
+    int fd = r->watcher.fd;
+    loop_remove(rs->loop, &r->watcher);
+    close(fd);
+    unchain(rs, r);
+    drop_backlog(rs, r);
+    r->dead = true;
+    rs->open_count--;
+    status_gauge_set(rs->status, GAUGE_pipes, rs->open_count);
+    if (r->requests == 0) {
+        idle_remove(rs, r);
+        r->chain = rs->dead;
+        rs->dead = r;
+    }
+}
+
+/* Nobody reads any more: the name goes too. */
+static void die(struct readers *rs, struct reader *r)
+{
+    oneshot_unlink(rs->reply_fd, r->client, r->slot);
+    bury(rs, r);
+}
+
+void readers_reap(struct readers *rs)
+{
+    while (rs->dead != NULL) {
+        struct reader *r = rs->dead;
+        rs->dead = r->chain;
+        free(r);
+    }
+}
+
+void readers_release(struct readers *rs)
+{
+    for (uint32_t i = 0; i < rs->bucket_count; i++) {
+        while (rs->buckets[i] != NULL) {
+            struct reader *r = rs->buckets[i];
+            rs->buckets[i] = r->chain;
+            close(r->watcher.fd);
+            buffer_release(&r->backlog);
+            free(r);
+        }
+    }
+    readers_reap(rs);
+    free(rs->buckets);
+    rs->buckets = NULL;
+    rs->bucket_count = 0;
+}
+
+/* ---- writing ---- */
+
+/* Writes the backlog until the pipe is full. */
+static void drain_backlog(struct readers *rs, struct reader *r)
+{
+    while (buffer_len(&r->backlog) > 0) {
+        ssize_t n = write(r->watcher.fd, buffer_head(&r->backlog),
+                          buffer_len(&r->backlog));
+        if (n <= 0)
+            return; /* full, or dead: EPOLLERR tells */
+        buffer_take(&r->backlog, (size_t)n);
+        rs->total_backlog -= (size_t)n;
+        r->progress_ns = clock_ns();
+    }
+    buffer_release(&r->backlog);
+    loop_change(rs->loop, &r->watcher, 0);
+}
+
+static void reader_ready(void *owner, uint32_t events)
+{
+    struct reader *r = owner;
+    struct readers *rs = r->owner;
+    /* Before EPOLLOUT, which comes with it. */
+    if (events & (EPOLLERR | EPOLLHUP)) {
+        die(rs, r);
+        return;
+    }
+    drain_backlog(rs, r);
+    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
+}
+
+/* Keeps header and body, less the `skip` bytes that were written. */
+static enum err keep(struct readers *rs, struct reader *r,
+                     const struct reply_chunk *chunk, const char *body,
+                     size_t skip)
+{
+    size_t total = sizeof(*chunk) + chunk->length - skip;
+    enum err e = buffer_reserve(&r->backlog, total);
+    if (e != ERR_OK)
+        return e;
+    if (buffer_len(&r->backlog) == 0)
+        r->progress_ns = clock_ns();
+    if (skip < sizeof(*chunk)) {
+        size_t n = sizeof(*chunk) - skip;
+        memcpy(buffer_tail(&r->backlog), (const char *)chunk + skip, n);
+        buffer_filled(&r->backlog, n);
+        skip = 0;
+    } else {
+        skip -= sizeof(*chunk);
+    }
+    if (chunk->length > skip) {
+        memcpy(buffer_tail(&r->backlog), body + skip, chunk->length - skip);
+        buffer_filled(&r->backlog, chunk->length - skip);
+    }
+    rs->total_backlog += total;
+    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
+    loop_change(rs->loop, &r->watcher, EPOLLOUT);
+    return ERR_OK;
+}
+
+enum err readers_write(struct readers *rs, struct reader *r,
+                       const struct reply_chunk *chunk, const char *body,
+                       bool forced)
+{
+    if (r->dead)
+        return ERR_CLOSED;
+    size_t written = 0;
+    size_t total = sizeof(*chunk) + chunk->length;
+    size_t waiting = buffer_len(&r->backlog);
+    if (!forced && (waiting + total > rs->reader_limit ||
+                    rs->total_backlog + total > rs->total_limit)) {
+        /* Over the bound as it stands; what fits into the pipe still may. */
+        if (waiting > 0)
+            return ERR_LIMIT;
+    }
+    if (waiting == 0) {
+        enum err e = oneshot_write(r->watcher.fd, chunk, body, &written);
+        if (e == ERR_OK)
+            return ERR_OK;
+        if (e != ERR_AGAIN) {
+            die(rs, r);
+            return ERR_CLOSED;
+        }
+    }
+    if (keep(rs, r, chunk, body, written) != ERR_OK) {
+        /* Out of memory: the reply can't be told whole, nor taken back. */
+        die(rs, r);
+        return ERR_CLOSED;
+    }
+    return ERR_OK;
+}
+
+/* ---- finding and opening ---- */
+
+static enum err open_reader(struct readers *rs, uint64_t client, uint64_t slot,
+                            struct reader **reader)
+{
+    if (rs->open_count >= rs->max_open) {
+        if (rs->idle_first == NULL)
+            return ERR_LIMIT;
+        bury(rs, rs->idle_first);
+        status_count(rs->status, COUNTER_evicted, 1);
+    }
+    struct reader *r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return ERR_NOMEM;
+    int fd;
+    enum err e = oneshot_open(rs->reply_fd, client, slot, &fd);
+    if (e == ERR_OK) {
+        e = loop_add(rs->loop, &r->watcher, fd, 0, reader_ready, r);
+        if (e != ERR_OK)
+            close(fd);
+    }
+    if (e != ERR_OK) {
+        free(r);
+        return e;
+    }
+    r->owner = rs;
+    r->client = client;
+    r->slot = slot;
+    if (rs->open_count >= rs->bucket_count)
+        grow(rs);
+    struct reader **b = bucket(rs, client, slot);
+    r->chain = *b;
+    *b = r;
+    rs->open_count++;
+    status_gauge_set(rs->status, GAUGE_pipes, rs->open_count);
+    *reader = r;
+    return ERR_OK;
+}
+
+enum err readers_get(struct readers *rs, uint64_t client, uint64_t slot,
+                     struct reader **reader)
+{
+    struct reader *r = *bucket(rs, client, slot);
+    while (r != NULL && (r->client != client || r->slot != slot))
+        r = r->chain;
+    if (r == NULL) {
+        enum err e = open_reader(rs, client, slot, &r);
+        if (e != ERR_OK)
+            return e;
+    } else if (r->requests == 0) {
+        idle_remove(rs, r);
+    }
+    r->requests++;
+    *reader = r;
+    return ERR_OK;
+}
+
+void readers_put(struct readers *rs, struct reader *r)
+{
+    if (--r->requests > 0)
+        return;
+    if (r->dead) {
+        r->chain = rs->dead;
+        rs->dead = r;
+    } else {
+        idle_append(rs, r);
+    }
+}
+
+bool readers_check(struct readers *rs, struct reader *r)
+{
+    if (r->dead)
+        return false;
+    struct pollfd p = {.fd = r->watcher.fd, .events = 0};
+    if (poll(&p, 1, 0) == 0)
+        return true;
+    die(rs, r);
+    return false;
+}
+
+void readers_sweep(struct readers *rs)
+{
+    size_t removed = 0;
+    if (oneshot_sweep(rs->reply_fd, &removed) == ERR_OK && removed > 0)
+        status_count(rs->status, COUNTER_swept, removed);
+}

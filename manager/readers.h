@@ -1,0 +1,88 @@
+/*
+ * Readers: the reply pipes that the manager writes to.
+ *
+ * A reader is opened when its first request is taken and kept while its slot
+ * lives: an error on the write end says that its process is gone or gave the
+ * slot up, and the name goes with it. The manager never blocks on one. What a
+ * full pipe does not take waits in the reader's backlog, up to a bound; over it
+ * the reply is cut off (see answer.h).
+ *
+ * Idle readers beyond the bound on open pipes are closed, least recently used
+ * first; their names stay, the next request opens them again.
+ */
+#ifndef MANAGER_READERS_H
+#define MANAGER_READERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ipc/err.h"
+#include "ipc/message.h"
+#include "ipc/status.h"
+#include "manager/buffer.h"
+#include "manager/loop.h"
+
+struct reader {
+    struct watcher watcher;
+    struct readers *owner;
+    uint64_t client, slot;
+    uint32_t requests;    /* that will be answered here */
+    bool dead;            /* nobody reads; memory stays while requests do */
+    uint64_t progress_ns; /* when the backlog last got shorter or began */
+    struct buffer backlog;
+    struct reader *chain;                 /* in a bucket, or of the dead */
+    struct reader *idle_prev, *idle_next; /* least recently used first */
+};
+
+struct readers {
+    struct loop *loop;
+    struct status *status;
+    int reply_fd;
+    uint32_t max_open;
+    size_t reader_limit; /* bytes of backlog of one */
+    size_t total_limit;  /* of all */
+    size_t total_backlog;
+    struct reader **buckets;
+    uint32_t bucket_count; /* a power of two */
+    uint32_t open_count;
+    struct reader *idle_first, *idle_last;
+    struct reader *dead; /* without requests: freed after the round */
+};
+
+/* `reply_fd` is borrowed. ERR_NOMEM. */
+MUST_CHECK enum err readers_init(struct readers *rs, struct loop *loop,
+                                 struct status *status, int reply_fd,
+                                 uint32_t max_open, size_t reader_limit,
+                                 size_t total_limit);
+
+/* Closes all; names stay (their requesters live). Requests that still point
+ * to readers are void after this. */
+void readers_release(struct readers *rs);
+
+/* Finds or opens the pipe of a slot and counts a request to it. ERR_CLOSED:
+ * nobody reads there. ERR_DENIED: what is there is not a reply pipe.
+ * ERR_LIMIT: no descriptors, or too many readers with requests. */
+MUST_CHECK enum err readers_get(struct readers *rs, uint64_t client,
+                                uint64_t slot, struct reader **reader);
+
+/* Takes back a request counted by readers_get. */
+void readers_put(struct readers *rs, struct reader *r);
+
+/* Asks the kernel whether somebody still reads, and buries the reader if not.
+ * Returns whether it lives. */
+bool readers_check(struct readers *rs, struct reader *r);
+
+/* Writes a chunk, or keeps it until the pipe takes it. ERR_CLOSED: the reader
+ * is dead. ERR_LIMIT: its backlog, or everybody's, is full: nothing of the
+ * chunk was taken. `forced`: a last word that is taken in any case. */
+MUST_CHECK enum err readers_write(struct readers *rs, struct reader *r,
+                                  const struct reply_chunk *chunk,
+                                  const char *body, bool forced);
+
+/* Frees what died in this round of the loop. */
+void readers_reap(struct readers *rs);
+
+/* Looks for readers that died unnoticed, and for leftovers in the folder. */
+void readers_sweep(struct readers *rs);
+
+#endif

@@ -1,0 +1,164 @@
+/* Sockets to Redis: TCP, unix, and TLS over either. */
+#include "manager/stream.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "manager/tls.h"
+
+/* A peer that is gone without a word is found out within these. */
+#define TCP_USER_TIMEOUT_MS 5000
+#define TCP_KEEPALIVE_IDLE_S 5
+#define TCP_KEEPALIVE_INTERVAL_S 2
+#define TCP_KEEPALIVE_COUNT 3
+
+static enum err start(struct stream *s, const struct sockaddr *addr,
+                      socklen_t len, int family, struct err_text *why)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_say(why, ERR_SYS, "cannot make a socket: %s",
+                       strerror(errno));
+    if (connect(fd, addr, len) < 0 && errno != EINPROGRESS && errno != EAGAIN) {
+        err_say(why, ERR_SYS, "%s", strerror(errno));
+        close(fd);
+        return ERR_SYS;
+    }
+    *s = (struct stream){.fd = fd};
+    return ERR_OK;
+}
+
+static enum err start_unix(struct stream *s, const struct uri *uri,
+                           struct err_text *why)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    size_t len = strlen(uri->host);
+    if (len >= sizeof(addr.sun_path))
+        return err_say(why, ERR_INVALID, "the socket's path is over %zu bytes",
+                       sizeof(addr.sun_path) - 1);
+    memcpy(addr.sun_path, uri->host, len);
+    return start(s, (const struct sockaddr *)&addr, sizeof(addr), AF_UNIX, why);
+}
+
+/* A name is looked up here, while nothing is connected: no command in flight
+ * waits for it. An address needs no look-up. */
+static enum err start_tcp(struct stream *s, const struct uri *uri,
+                          struct err_text *why)
+{
+    char port[8];
+    snprintf(port, sizeof(port), "%u", (unsigned)uri->port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
+    struct addrinfo *list;
+    int r = getaddrinfo(uri->host, port, &hints, &list);
+    if (r != 0)
+        return err_say(why, ERR_INVALID, "cannot find the host: %s",
+                       gai_strerror(r));
+    enum err e = ERR_INVALID;
+    for (struct addrinfo *a = list; a != NULL && e != ERR_OK; a = a->ai_next)
+        e = start(s, a->ai_addr, a->ai_addrlen, a->ai_family, why);
+    freeaddrinfo(list);
+    return e;
+}
+
+enum err stream_connect(struct stream *s, const struct uri *uri,
+                        struct err_text *why)
+{
+    s->fd = -1;
+    return uri->is_unix ? start_unix(s, uri, why) : start_tcp(s, uri, why);
+}
+
+static void set_tcp_options(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, TCP_KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, TCP_KEEPALIVE_INTERVAL_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, TCP_KEEPALIVE_COUNT},
+    };
+    /* Each makes things better; none is worth failing for. */
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+                   sizeof(options[i].value));
+}
+
+enum err stream_connected(struct stream *s, const struct uri *uri,
+                          struct tls_context *tls, struct err_text *why)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        error = errno;
+    if (error != 0)
+        return err_say(why, ERR_SYS, "%s", strerror(error));
+    if (!uri->is_unix)
+        set_tcp_options(s->fd);
+    if (tls != NULL)
+        return tls_new(&s->tls, tls, s->fd, uri->host, why);
+    return ERR_OK;
+}
+
+enum err stream_handshake(struct stream *s, struct err_text *why)
+{
+    return s->tls ? tls_handshake(s->tls, &s->want_write, why) : ERR_OK;
+}
+
+enum err stream_read(struct stream *s, char *buf, size_t size, size_t *n)
+{
+    if (s->tls != NULL)
+        return tls_read(s->tls, buf, size, n, &s->want_write);
+    for (;;) {
+        ssize_t r = read(s->fd, buf, size);
+        if (r > 0) {
+            *n = (size_t)r;
+            return ERR_OK;
+        }
+        if (r == 0)
+            return ERR_CLOSED;
+        if (errno == EAGAIN)
+            return ERR_AGAIN;
+        if (errno != EINTR)
+            return ERR_SYS;
+    }
+}
+
+enum err stream_write(struct stream *s, const char *data, size_t len, size_t *n)
+{
+    if (s->tls != NULL)
+        return tls_write(s->tls, data, len, n);
+    for (;;) {
+        ssize_t r = send(s->fd, data, len, MSG_NOSIGNAL);
+        if (r >= 0) {
+            *n = (size_t)r;
+            return ERR_OK;
+        }
+        if (errno == EAGAIN)
+            return ERR_AGAIN;
+        if (errno != EINTR)
+            return ERR_SYS;
+    }
+}
+
+bool stream_pending(const struct stream *s)
+{
+    return s->tls != NULL && tls_pending(s->tls);
+}
+
+void stream_close(struct stream *s)
+{
+    tls_free(s->tls);
+    if (s->fd >= 0)
+        close(s->fd);
+    *s = (struct stream){.fd = -1};
+}

@@ -1,0 +1,381 @@
+/*
+ * Synchronous calls and batches. The path of one command and one reply: no
+ * allocation that lasts, no epoll; the message's buffer serves for the reply.
+ */
+#include "workers/handle.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/clock.h"
+
+/* ---- one flight ---- */
+
+/* Waits for the answer of a flight that was queued. MQREDIS_OK: it is whole. */
+static enum mqredis_status await(const struct mqredis *mq, struct flight *f,
+                                 struct mqredis_error *why)
+{
+    uint64_t end = flight_give_up_ns(f);
+    struct pollfd p[2] = {
+        {.fd = f->slot.fd, .events = POLLIN},
+        {.fd = f->link->tx.receiver_fd, .events = 0}, /* HUP */
+    };
+    for (;;) {
+        int n = poll(p, 2, clock_poll_ms(end, -1));
+        if (n < 0 && errno == EINTR)
+            continue;
+        /* Also after a HUP or in the last moment: the guardian of a manager
+         * that died leaves certain answers. */
+        enum err e = n < 0 ? ERR_SYS : flight_read(f);
+        if (e == ERR_OK)
+            return MQREDIS_OK;
+        f->failed = true;
+        if (e != ERR_AGAIN) {
+            flight_say_broken(mq, e, why);
+            return MQREDIS_LOST;
+        }
+        if (n > 0 && p[1].revents != 0) {
+            flight_say_dead(mq, why);
+            return MQREDIS_LOST;
+        }
+        if (n == 0 && end != 0 && clock_ns() >= end) {
+            flight_say_timeout(mq, f, clock_ns(), why);
+            return MQREDIS_LOST;
+        }
+        f->failed = false;
+    }
+}
+
+/* Prepares a flight for the request. Lock held. */
+static enum mqredis_status
+take_off(struct mqredis *mq, struct mqredis_request *r, const char *bytes,
+         size_t len, struct flight **out, struct mqredis_error *why)
+{
+    uint64_t now = clock_ns();
+    /* What this thread submitted before comes first. */
+    if (mq->unsent.first != NULL)
+        flush_locked(mq, true, handle_deadline(mq, now));
+    enum mqredis_status s = handle_join(mq, why);
+    if (s != MQREDIS_OK)
+        return s;
+    size_t room = mq->link->tx.msgsize - sizeof(struct message_header);
+    if (len > room)
+        return error_say(why, MQREDIS_TOO_BIG,
+                         "channel '%s': a command of %zu bytes does not fit "
+                         "into a message of %zu: not executed",
+                         mq->name, len, mq->link->tx.msgsize);
+    struct flight *f = flight_get(mq, room);
+    if (f == NULL)
+        return error_say(why, MQREDIS_NOMEM, "channel '%s': out of memory",
+                         mq->name);
+    f->sync = true;
+    f->flags = r->batch ? 0 : MESSAGE_INDEPENDENT;
+    f->started_ns = now;
+    f->deadline_ns = handle_deadline(mq, now);
+    for (size_t i = 0; i < r->count; i++) {
+        if (!flight_add_command(f, r)) {
+            flight_put(mq, f);
+            return error_say(why, MQREDIS_NOMEM, "channel '%s': out of memory",
+                             mq->name);
+        }
+    }
+    f->live = 1;
+    memcpy(f->buf + f->len, bytes, len);
+    f->len += len;
+    s = flight_prepare(mq, f, why);
+    if (s != MQREDIS_OK) {
+        flight_put(mq, f);
+        return s;
+    }
+    f->state = FLIGHT_SENT;
+    flight_list_add(&mq->flights, f);
+    *out = f;
+    return MQREDIS_OK;
+}
+
+/* Runs a request from beginning to end. */
+static void run(struct mqredis *mq, struct mqredis_request *r,
+                const char *bytes, size_t len)
+{
+    struct flight *f = NULL;
+    struct mqredis_error why;
+    pthread_mutex_lock(&mq->lock);
+    enum mqredis_status s = take_off(mq, r, bytes, len, &f, &why);
+    pthread_mutex_unlock(&mq->lock);
+    if (s != MQREDIS_OK) {
+        request_fail(r, &why);
+        return;
+    }
+    enum err e = flight_send(f, 0);
+    if (e == ERR_OK)
+        s = await(mq, f, &why);
+    else
+        s = flight_send_error(mq, f, e, errno, &why);
+    pthread_mutex_lock(&mq->lock);
+    flight_list_remove(&mq->flights, f);
+    if (e != ERR_OK) {
+        /* Never named in a message that was sent. */
+        oneshot_release(&f->link->pool, &f->slot);
+        f->slot.fd = -1;
+    }
+    flight_land(mq, f, &why);
+    pthread_mutex_unlock(&mq->lock);
+}
+
+/* ---- one command ---- */
+
+static struct mqredis_reply *failure_of(const struct mqredis_error *why)
+{
+    return reply_failure(why->status, why->text, strlen(why->text));
+}
+
+static struct mqredis_reply *call(struct mqredis *mq, enum mqredis_status s,
+                                  struct encoded *command,
+                                  const struct mqredis_error *why)
+{
+    struct mqredis_reply *reply;
+    if (s == MQREDIS_OK) {
+        struct mqredis_request r;
+        request_init(&r, mq);
+        run(mq, &r, command->data, command->len);
+        reply = reply_of_request(&r);
+        request_clear(&r);
+    } else {
+        reply = failure_of(why);
+    }
+    encoded_free(command);
+    return reply;
+}
+
+struct mqredis_reply *mqredis_vcommand(struct mqredis *mq, const char *format,
+                                       va_list ap)
+{
+    struct encoded command;
+    struct mqredis_error why;
+    enum mqredis_status s = encode_format(&command, format, ap, &why);
+    return call(mq, s, &command, &why);
+}
+
+struct mqredis_reply *mqredis_command(struct mqredis *mq, const char *format,
+                                      ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    struct mqredis_reply *reply = mqredis_vcommand(mq, format, ap);
+    va_end(ap);
+    return reply;
+}
+
+struct mqredis_reply *mqredis_command_argv(struct mqredis *mq, size_t argc,
+                                           const char *const *argv,
+                                           const size_t *len)
+{
+    struct encoded command;
+    struct mqredis_error why;
+    enum mqredis_status s = encode_argv(&command, argc, argv, len, &why);
+    return call(mq, s, &command, &why);
+}
+
+struct mqredis_raw *mqredis_command_raw(struct mqredis *mq, size_t argc,
+                                        const char *const *argv,
+                                        const size_t *len)
+{
+    struct encoded command;
+    struct mqredis_error why;
+    struct mqredis_raw *raw;
+    enum mqredis_status s = encode_argv(&command, argc, argv, len, &why);
+    if (s == MQREDIS_OK) {
+        struct mqredis_request r;
+        request_init(&r, mq);
+        run(mq, &r, command.data, command.len);
+        raw = raw_of_request(&r);
+        request_clear(&r);
+    } else {
+        raw = raw_failure(s, why.text);
+    }
+    encoded_free(&command);
+    return raw;
+}
+
+struct mqredis_reply *mqredis_get(struct mqredis *mq, const char *key)
+{
+    const char *argv[] = {"GET", key};
+    return mqredis_command_argv(mq, 2, argv, NULL);
+}
+
+struct mqredis_reply *mqredis_set(struct mqredis *mq, const char *key,
+                                  const void *value, size_t len)
+{
+    const char *argv[] = {"SET", key, value};
+    size_t lens[] = {3, strlen(key), len};
+    return mqredis_command_argv(mq, 3, argv, lens);
+}
+
+/* ---- batches ---- */
+
+struct mqredis_batch {
+    struct mqredis *mq;
+    char *data;
+    size_t len, cap;
+    size_t count;
+    struct mqredis_error error; /* the first; status MQREDIS_OK: none */
+};
+
+struct mqredis_batch *mqredis_batch_new(struct mqredis *mq)
+{
+    struct mqredis_batch *b = calloc(1, sizeof(*b));
+    if (b != NULL)
+        b->mq = mq;
+    return b;
+}
+
+void mqredis_batch_free(struct mqredis_batch *batch)
+{
+    if (batch == NULL)
+        return;
+    free(batch->data);
+    free(batch);
+}
+
+/* Puts an encoded command in at `at`. */
+static void batch_insert(struct mqredis_batch *b, size_t at, const char *data,
+                         size_t len)
+{
+    if (b->error.status != MQREDIS_OK)
+        return;
+    if (b->count == COMMANDS_MAX) {
+        error_say(&b->error, MQREDIS_TOO_BIG,
+                  "a batch holds %d commands at most: not executed",
+                  COMMANDS_MAX);
+        return;
+    }
+    if (b->cap - b->len < len) {
+        size_t cap = b->cap < 256 ? 256 : b->cap;
+        while (cap - b->len < len)
+            cap *= 2;
+        char *grown = realloc(b->data, cap);
+        if (grown == NULL) {
+            error_say(&b->error, MQREDIS_NOMEM, "out of memory");
+            return;
+        }
+        b->data = grown;
+        b->cap = cap;
+    }
+    memmove(b->data + at + len, b->data + at, b->len - at);
+    memcpy(b->data + at, data, len);
+    b->len += len;
+    b->count++;
+}
+
+static void batch_add_encoded(struct mqredis_batch *b, enum mqredis_status s,
+                              struct encoded *command,
+                              const struct mqredis_error *why)
+{
+    if (s == MQREDIS_OK)
+        batch_insert(b, b->len, command->data, command->len);
+    else if (b->error.status == MQREDIS_OK)
+        b->error = *why;
+    encoded_free(command);
+}
+
+void mqredis_batch_add(struct mqredis_batch *batch, const char *format, ...)
+{
+    if (batch == NULL)
+        return;
+    struct encoded command;
+    struct mqredis_error why;
+    va_list ap;
+    va_start(ap, format);
+    enum mqredis_status s = encode_format(&command, format, ap, &why);
+    va_end(ap);
+    batch_add_encoded(batch, s, &command, &why);
+}
+
+void mqredis_batch_add_argv(struct mqredis_batch *batch, size_t argc,
+                            const char *const *argv, const size_t *len)
+{
+    if (batch == NULL)
+        return;
+    struct encoded command;
+    struct mqredis_error why;
+    enum mqredis_status s = encode_argv(&command, argc, argv, len, &why);
+    batch_add_encoded(batch, s, &command, &why);
+}
+
+static void batch_check(struct mqredis_batch *b)
+{
+    if (b->error.status == MQREDIS_OK && b->count == 0)
+        error_say(&b->error, MQREDIS_INVALID, "a batch without a command");
+}
+
+struct mqredis_reply *mqredis_batch_run(struct mqredis_batch *batch)
+{
+    if (batch == NULL)
+        return reply_failure(MQREDIS_NOMEM, NULL, 0);
+    batch_check(batch);
+    struct mqredis_reply *reply;
+    struct mqredis_request *r = NULL;
+    if (batch->error.status != MQREDIS_OK) {
+        reply = failure_of(&batch->error);
+    } else if ((r = request_new(batch->mq, batch->count, true)) == NULL) {
+        reply = reply_failure(MQREDIS_NOMEM, NULL, 0);
+    } else {
+        run(batch->mq, r, batch->data, batch->len);
+        reply = reply_of_request(r);
+        request_free(r);
+    }
+    mqredis_batch_free(batch);
+    return reply;
+}
+
+struct mqredis_reply *mqredis_transaction_run(struct mqredis_batch *batch)
+{
+    static const char multi[] = "*1\r\n$5\r\nMULTI\r\n";
+    static const char exec[] = "*1\r\n$4\r\nEXEC\r\n";
+    if (batch == NULL)
+        return reply_failure(MQREDIS_NOMEM, NULL, 0);
+    batch_check(batch);
+    batch_insert(batch, 0, multi, sizeof(multi) - 1);
+    batch_insert(batch, batch->len, exec, sizeof(exec) - 1);
+    struct mqredis_reply *all = mqredis_batch_run(batch);
+    if (all->type != MQREDIS_BATCH || all->elements == 0)
+        return all;
+    /* EXEC's reply; or the first error, for EXEC's own only says that there was
+     * one. */
+    size_t take = all->elements - 1;
+    if (all->element[take]->type == MQREDIS_ERROR) {
+        for (size_t i = all->elements; i-- > 0;) {
+            if (all->element[i]->type == MQREDIS_ERROR)
+                take = i;
+        }
+    }
+    struct mqredis_reply *reply = all->element[take];
+    all->element[take] = NULL;
+    mqredis_free(all);
+    return reply;
+}
+
+struct mqredis_request *mqredis_batch_submit(struct mqredis_batch *batch)
+{
+    if (batch == NULL)
+        return NULL;
+    struct mqredis *mq = batch->mq;
+    batch_check(batch);
+    bool ok = batch->error.status == MQREDIS_OK;
+    struct mqredis_request *r = request_new(mq, ok ? batch->count : 1, ok);
+    if (r != NULL) {
+        pthread_mutex_lock(&mq->lock);
+        if (ok) {
+            submit_locked(mq, r, batch->data, batch->len, false);
+        } else {
+            mq->pending++;
+            request_fail(r, &batch->error);
+            request_done(mq, r);
+        }
+        pthread_mutex_unlock(&mq->lock);
+    }
+    mqredis_batch_free(batch);
+    return r;
+}

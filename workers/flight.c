@@ -1,0 +1,479 @@
+/*
+ * A flight: one message on its way, and its reply coming back in pieces. The
+ * same for a synchronous caller, who owns it while it flies, and for submitted
+ * requests, of which several may share one.
+ */
+#include "workers/handle.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+
+/* From this size on, a reply's bytes are read to where they stay. */
+#define DIRECT_MIN 4096
+
+/* A flight reads so much before others have their turn. */
+#define READ_BUDGET (4U << 20)
+
+#define BUFFER_MIN 8192
+
+/* How much longer than to its deadline a queued request is waited for: a tenth
+ * of its time, at most so much. */
+#define GRACE_MAX_NS (50 * NS_PER_MS)
+
+/* The most that is kept of a line of text. */
+#define TEXT_MAX 1024
+
+/* ---- lists and memory ---- */
+
+void flight_list_add(struct flight_list *list, struct flight *f)
+{
+    f->next = NULL;
+    f->prev = list->last;
+    if (f->prev != NULL)
+        f->prev->next = f;
+    else
+        list->first = f;
+    list->last = f;
+    list->count++;
+}
+
+void flight_list_remove(struct flight_list *list, struct flight *f)
+{
+    if (f->prev != NULL)
+        f->prev->next = f->next;
+    else
+        list->first = f->next;
+    if (f->next != NULL)
+        f->next->prev = f->prev;
+    else
+        list->last = f->prev;
+    f->prev = f->next = NULL;
+    list->count--;
+}
+
+static void flight_free(struct flight *f)
+{
+    free(f->commands);
+    free(f->text);
+    free(f->buf);
+    free(f);
+}
+
+struct flight *flight_get(struct mqredis *mq, size_t bytes)
+{
+    size_t cap = sizeof(struct message_header) + bytes;
+    if (cap < BUFFER_MIN)
+        cap = BUFFER_MIN;
+    struct flight *f = mq->spares.last;
+    if (f != NULL)
+        flight_list_remove(&mq->spares, f);
+    else if ((f = calloc(1, sizeof(*f))) == NULL)
+        return NULL;
+    if (f->cap < cap) {
+        char *buf = realloc(f->buf, cap);
+        if (buf == NULL) {
+            flight_free(f);
+            return NULL;
+        }
+        f->buf = buf;
+        f->cap = cap;
+    }
+    f->state = FLIGHT_FILLING;
+    f->sync = f->failed = f->given_up = false;
+    f->flags = 0;
+    f->slot.fd = -1;
+    f->ncommands = 0;
+    f->live = 0;
+    f->len = sizeof(struct message_header);
+    f->link = mq->link;
+    if (f->link != NULL)
+        f->link->refs++;
+    return f;
+}
+
+void flight_put(struct mqredis *mq, struct flight *f)
+{
+    if (f->link != NULL)
+        link_unref(mq, f->link);
+    f->link = NULL;
+    free(f->text);
+    f->text = NULL;
+    f->text_len = 0;
+    f->state = FLIGHT_SPARE;
+    /* A flight that grew for a large batch does not stay. */
+    if (mq->spares.count == SPARES_MAX || f->cap > 64 * 1024)
+        flight_free(f);
+    else
+        flight_list_add(&mq->spares, f);
+}
+
+bool flight_add_command(struct flight *f, struct mqredis_request *r)
+{
+    if (f->ncommands == f->commands_cap) {
+        size_t cap = f->commands_cap == 0 ? 4 : f->commands_cap * 2;
+        struct flight_command *commands =
+            realloc(f->commands, cap * sizeof(*commands));
+        if (commands == NULL)
+            return false;
+        f->commands = commands;
+        f->commands_cap = cap;
+    }
+    struct flight_command *c = &f->commands[f->ncommands++];
+    c->request = r;
+    resp_scan_reset(&c->scan);
+    return true;
+}
+
+/* ---- sending ---- */
+
+enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
+                                   struct mqredis_error *why)
+{
+    if (f->link != mq->link) {
+        if (f->link != NULL)
+            link_unref(mq, f->link);
+        f->link = mq->link;
+        f->link->refs++;
+    }
+    if (oneshot_acquire(&f->link->pool, &f->slot) != ERR_OK) {
+        int saved = errno;
+        f->slot.fd = -1;
+        if (saved == ENOENT)
+            return error_say(why, MQREDIS_UNAVAILABLE,
+                             "channel '%s': its folder has gone, so no "
+                             "manager serves it",
+                             mq->name);
+        return error_say(why, saved == ENOMEM ? MQREDIS_NOMEM : MQREDIS_SYSTEM,
+                         "channel '%s': cannot make a reply pipe: %s%s",
+                         mq->name, strerror(saved),
+                         saved == EMFILE ? ": raise ulimit -n" : "");
+    }
+    struct message_header h = {
+        .magic = MESSAGE_MAGIC,
+        .version = MESSAGE_VERSION,
+        .flags = f->flags,
+        .epoch = f->link->tx.epoch,
+        .client = f->link->pool.client,
+        .slot = f->slot.slot,
+        .request = random_stream_next(&mq->ids),
+        .deadline_ns = f->deadline_ns,
+        .pid = (uint32_t)getpid(),
+        .prev_rtt_us = mq->prev_rtt_us,
+        .ncommands = (uint32_t)f->ncommands,
+        .payload_len = (uint32_t)(f->len - sizeof(h)),
+    };
+    f->sending_ns = clock_ns();
+    h.sent_ns = f->sending_ns;
+    memcpy(f->buf, &h, sizeof(h));
+    reply_stream_init(&f->stream, h.request, h.ncommands);
+    return MQREDIS_OK;
+}
+
+enum err flight_send(struct flight *f, uint64_t until_ns)
+{
+    uint64_t end = f->deadline_ns;
+    if (until_ns != 0 && (end == 0 || until_ns < end))
+        end = until_ns;
+    enum err e = mpsc_send(&f->link->tx, f->buf, f->len, end);
+    f->queued_ns = clock_ns();
+    return e;
+}
+
+enum err flight_try_send(struct flight *f)
+{
+    enum err e = mpsc_try_send(&f->link->tx, f->buf, f->len);
+    f->queued_ns = clock_ns();
+    return e;
+}
+
+static double ms_between(uint64_t from, uint64_t to)
+{
+    return to > from ? (double)(to - from) / 1e6 : 0;
+}
+
+enum mqredis_status flight_send_error(const struct mqredis *mq,
+                                      const struct flight *f, enum err e,
+                                      int saved_errno,
+                                      struct mqredis_error *why)
+{
+    uint64_t now = clock_ns();
+    if (e == ERR_TIMEOUT)
+        return error_say(
+            why, MQREDIS_EXPIRED,
+            "channel '%s': out of time after %.0f ms, %.0f of them asleep on "
+            "the full queue: not executed",
+            mq->name, ms_between(f->started_ns, now),
+            ms_between(f->sending_ns, now));
+    if (e == ERR_CLOSED)
+        return error_say(why, MQREDIS_UNAVAILABLE,
+                         "channel '%s': its manager ended while the request "
+                         "slept on the full queue: not executed",
+                         mq->name);
+    if (e == ERR_LIMIT)
+        return error_say(why, MQREDIS_TOO_BIG,
+                         "channel '%s': %zu bytes do not fit into a message "
+                         "of %zu: not executed",
+                         mq->name, f->len, f->link->tx.msgsize);
+    return error_say(why, MQREDIS_SYSTEM,
+                     "channel '%s': cannot send to its queue: %s: not executed",
+                     mq->name, strerror(saved_errno));
+}
+
+/* ---- reading ---- */
+
+/* The answer to command `index`; NULL: nobody wants it any more. */
+static struct answer *answer_to(const struct flight *f, size_t index)
+{
+    struct mqredis_request *r = f->commands[index].request;
+    return r == NULL ? NULL : &r->answers[index - r->first];
+}
+
+/* Command `index` has its answer. */
+static void command_done(struct flight *f, size_t index)
+{
+    struct mqredis_request *r = f->commands[index].request;
+    if (r == NULL)
+        return;
+    struct answer *a = &r->answers[index - r->first];
+    a->done = true;
+    if (--r->missing > 0)
+        return;
+    for (size_t i = 0; i < r->count; i++)
+        f->commands[r->first + i].request = NULL;
+    f->live--;
+    if (!f->sync)
+        request_done(r->mq, r);
+}
+
+static enum err append(struct flight *f, size_t index, const char *data,
+                       size_t len)
+{
+    struct answer *a = answer_to(f, index);
+    if (a == NULL)
+        return ERR_OK;
+    if (a->done)
+        return ERR_PROTO;
+    /* flight_read may have put them where they belong already. */
+    if (a->data == NULL || data != a->data + a->len) {
+        if (!answer_reserve(a, len + 1))
+            return ERR_NOMEM;
+        memcpy(a->data + a->len, data, len);
+    }
+    a->len += len;
+    return ERR_OK;
+}
+
+/* Whether all that is left of the current chunk answers one command. */
+static bool chunk_is_one(const struct flight *f)
+{
+    const struct reply_chunk *c = &f->stream.chunk;
+    return f->ncommands == 1 ||
+           (c->count == 0 && (c->flags & REPLY_MORE) != 0) ||
+           (c->count == 1 && (c->flags & REPLY_MORE) == 0);
+}
+
+/* A piece of replies. */
+static enum err take_replies(struct flight *f, const struct reply_piece *p)
+{
+    const char *data = p->data;
+    size_t left = p->len;
+    while (left > 0) {
+        if (f->current >= f->ncommands)
+            return ERR_PROTO;
+        struct flight_command *c = &f->commands[f->current];
+        size_t used = left;
+        enum err e = ERR_AGAIN;
+        /* One command's reply ends with its chunk: the scan would only look
+         * for what is known, and whoever reads the reply checks it. */
+        if (f->ncommands > 1)
+            e = resp_scan(&c->scan, data, left, &used);
+        if (e != ERR_OK && e != ERR_AGAIN)
+            return e;
+        enum err kept = append(f, f->current, data, used);
+        if (kept != ERR_OK)
+            return kept;
+        if (e == ERR_OK)
+            command_done(f, f->current++);
+        data += used;
+        left -= used;
+    }
+    if (!p->chunk_done)
+        return ERR_OK;
+    uint32_t behind = p->chunk->first + p->chunk->count;
+    if (f->ncommands == 1) {
+        if (p->chunk->count == 1)
+            command_done(f, 0);
+        return ERR_OK;
+    }
+    if (f->current != behind)
+        return ERR_PROTO;
+    return ERR_OK;
+}
+
+/* A piece of the text that a chunk carries in place of replies. */
+static enum err take_text(struct flight *f, const struct reply_piece *p)
+{
+    if (f->text == NULL && (f->text = malloc(TEXT_MAX)) == NULL)
+        return ERR_NOMEM;
+    size_t n = p->len;
+    if (n > TEXT_MAX - 1 - f->text_len)
+        n = TEXT_MAX - 1 - f->text_len;
+    if (n > 0)
+        memcpy(f->text + f->text_len, p->data, n);
+    f->text_len += n;
+    if (!p->chunk_done)
+        return ERR_OK;
+    for (size_t i = 0; i < p->chunk->count; i++) {
+        size_t index = p->chunk->first + i;
+        struct answer *a = answer_to(f, index);
+        if (a == NULL)
+            continue;
+        if (a->done)
+            return ERR_PROTO;
+        answer_fail(a, (enum mqredis_status)p->chunk->status, f->text,
+                    f->text_len);
+        command_done(f, index);
+    }
+    f->text_len = 0;
+    return ERR_OK;
+}
+
+static enum err feed(struct flight *f, const char *data, size_t len)
+{
+    for (;;) {
+        struct reply_piece p;
+        enum err e = reply_stream_next(&f->stream, &data, &len, &p);
+        if (e != ERR_OK)
+            return e;
+        bool begins = p.len + f->stream.body_left == p.chunk->length;
+        if (begins)
+            f->current = p.chunk->first;
+        e = p.chunk->status == REPLY_OK ? take_replies(f, &p)
+                                        : take_text(f, &p);
+        if (e != ERR_OK)
+            return e;
+        if (f->stream.ended)
+            return len == 0 && f->live == 0 ? ERR_OK : ERR_PROTO;
+    }
+}
+
+/* Where the next bytes are to be read to. */
+static enum err read_target(struct flight *f, char **at, size_t *room)
+{
+    *at = f->buf;
+    *room = f->cap;
+    const struct reply_stream *s = &f->stream;
+    if (s->have < sizeof(s->chunk) || s->body_left < DIRECT_MIN ||
+        s->chunk.status != REPLY_OK || !chunk_is_one(f) ||
+        f->current >= f->ncommands)
+        return ERR_OK;
+    struct answer *a = answer_to(f, f->current);
+    if (a == NULL || a->done)
+        return ERR_OK;
+    if (!answer_reserve(a, s->body_left + 1))
+        return ERR_NOMEM;
+    *at = a->data + a->len;
+    *room = s->body_left;
+    return ERR_OK;
+}
+
+enum err flight_read(struct flight *f)
+{
+    size_t budget = READ_BUDGET;
+    while (budget > 0) {
+        char *at;
+        size_t room;
+        enum err e = read_target(f, &at, &room);
+        if (e != ERR_OK)
+            return e;
+        ssize_t n = read(f->slot.fd, at, room);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN ? ERR_AGAIN : ERR_SYS;
+        if (n == 0)
+            return ERR_AGAIN; /* no verdict: we hold it open ourselves */
+        e = feed(f, at, (size_t)n);
+        if (e != ERR_AGAIN)
+            return e;
+        /* A short read has emptied the pipe. */
+        if ((size_t)n < room)
+            return ERR_AGAIN;
+        budget -= (size_t)n < budget ? (size_t)n : budget;
+    }
+    return ERR_AGAIN;
+}
+
+/* ---- landing ---- */
+
+void flight_land(struct mqredis *mq, struct flight *f,
+                 const struct mqredis_error *failure)
+{
+    for (size_t i = 0; i < f->ncommands; i++) {
+        struct mqredis_request *r = f->commands[i].request;
+        if (r == NULL)
+            continue;
+        for (size_t j = 0; j < r->count; j++)
+            f->commands[r->first + j].request = NULL;
+        request_fail(r, failure);
+        if (!f->sync)
+            request_done(mq, r);
+    }
+    f->live = 0;
+    if (f->slot.fd >= 0) {
+        if (f->failed || !f->stream.ended) {
+            unwatch_flight(mq, f);
+            oneshot_abandon(&f->link->pool, &f->slot);
+        } else {
+            uint64_t us = (clock_ns() - f->sending_ns) / NS_PER_US;
+            mq->prev_rtt_us = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+            oneshot_release(&f->link->pool, &f->slot);
+        }
+    }
+    flight_put(mq, f);
+}
+
+uint64_t flight_give_up_ns(const struct flight *f)
+{
+    if (f->deadline_ns == 0)
+        return 0;
+    uint64_t time = f->deadline_ns - f->started_ns;
+    uint64_t grace = time / 10 < GRACE_MAX_NS ? time / 10 : GRACE_MAX_NS;
+    return f->deadline_ns + grace;
+}
+
+void flight_say_timeout(const struct mqredis *mq, const struct flight *f,
+                        uint64_t now, struct mqredis_error *why)
+{
+    error_say(why, MQREDIS_LOST,
+              "channel '%s': no answer after %.0f ms (%.0f asleep on the full "
+              "queue, %.0f waiting for the answer): it may have been executed",
+              mq->name, ms_between(f->started_ns, now),
+              ms_between(f->sending_ns, f->queued_ns),
+              ms_between(f->queued_ns, now));
+}
+
+void flight_say_dead(const struct mqredis *mq, struct mqredis_error *why)
+{
+    error_say(why, MQREDIS_LOST,
+              "channel '%s': its manager died before it answered: the command "
+              "may have been executed",
+              mq->name);
+}
+
+void flight_say_broken(const struct mqredis *mq, enum err e,
+                       struct mqredis_error *why)
+{
+    error_say(why, MQREDIS_LOST,
+              "channel '%s': its answer %s: the command may have been executed",
+              mq->name,
+              e == ERR_NOMEM   ? "does not fit into memory"
+              : e == ERR_PROTO ? "is not an answer to this request"
+                               : "could not be read");
+}

@@ -1,0 +1,322 @@
+/*
+ * libmqredis: Redis commands through the connection that all processes of this
+ * host share. Commands travel over a POSIX message queue to mqredis-manager,
+ * which owns the connection; each answer comes back in a pipe of its own.
+ *
+ *     struct mqredis *mq = mqredis_open(NULL, NULL);
+ *     struct mqredis_reply *r = mqredis_command(mq, "SET %s %b", key, p, len);
+ *     if (r->status != MQREDIS_OK)
+ *         fprintf(stderr, "%s\n", r->str);
+ *     mqredis_free(r);
+ *     mqredis_close(mq);
+ *
+ * Replies. Every call that asks for one returns a reply, never NULL: where
+ * there is none of Redis (no manager, out of time, out of memory), its type is
+ * MQREDIS_FAILURE, `status` says what is known, and `str` is one line for a
+ * person. So errors belong to a request, not to the handle or the thread.
+ *
+ * Time. Timeouts are milliseconds, counted from the call on CLOCK_MONOTONIC;
+ * negative means no limit. A handle's default is 5000. While the queue is full,
+ * calls sleep (that is the channel's backpressure), within the same time.
+ *
+ * Threads. All functions may be called from several threads at once on one
+ * handle, except mqredis_close; one thread's waiting does not hold up another.
+ * A reply, a batch and a request are for one thread at a time.
+ *
+ * Fork. A child may use its parent's handle without a call: it gets an address
+ * and reply pipes of its own. Requests that were submitted before the fork stay
+ * the parent's: in the child they fail with MQREDIS_INVALID. A child that never
+ * uses the handle counts as a sender of the channel as long as it lives, unless
+ * it calls mqredis_close or exec (all descriptors are close-on-exec). Do not
+ * fork while another thread of the process is in mqredis_open or mqredis_close.
+ *
+ * The library installs no signal handler, prints nothing, never exits, and
+ * writes to no pipe or socket, so it raises no SIGPIPE.
+ */
+#ifndef MQREDIS_H
+#define MQREDIS_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MQREDIS_VERSION "1.0.0"
+#define MQREDIS_TIMEOUT_MS 5000 /* a handle's default */
+
+#if defined(__GNUC__)
+#define MQREDIS_API __attribute__((visibility("default")))
+#define MQREDIS_CHECK __attribute__((warn_unused_result))
+#else
+#define MQREDIS_API
+#define MQREDIS_CHECK
+#endif
+
+/* What is known about a request. Numbers never change. */
+enum mqredis_status {
+    MQREDIS_OK = 0,          /* Redis answered; the answer may be an error */
+    MQREDIS_INVALID = 1,     /* refused, by library or manager: not executed */
+    MQREDIS_EXPIRED = 2,     /* out of time before it was sent: not executed */
+    MQREDIS_UNAVAILABLE = 3, /* no manager, or no Redis: not executed */
+    MQREDIS_TOO_BIG = 4,     /* over a limit that the text names */
+    MQREDIS_LOST = 5,        /* outcome unknown: it may have been executed */
+    MQREDIS_NOMEM = 6, /* out of memory before it was sent: not executed */
+    MQREDIS_SYSTEM = 7 /* a system call failed (descriptors, permissions)
+                          before it was sent: not executed */
+};
+
+/* "ok", "expired", ...: static, never NULL, whatever the number. */
+MQREDIS_API const char *mqredis_status_str(enum mqredis_status status);
+
+/* The version of the library in use (MQREDIS_VERSION: of this header). */
+MQREDIS_API const char *mqredis_version(void);
+
+/* One line for a person: what, where, what to do. */
+struct mqredis_error {
+    enum mqredis_status status;
+    char text[512];
+};
+
+/* ---- replies ---- */
+
+/* The first 14 have hiredis's numbers. */
+enum mqredis_type {
+    MQREDIS_STRING = 1,    /* str, len */
+    MQREDIS_ARRAY = 2,     /* element, elements */
+    MQREDIS_INTEGER = 3,   /* integer */
+    MQREDIS_NIL = 4,       /* RESP3's null and RESP2's two */
+    MQREDIS_STATUS = 5,    /* str, len: "OK" */
+    MQREDIS_ERROR = 6,     /* str, len: "WRONGTYPE Operation against..." */
+    MQREDIS_DOUBLE = 7,    /* real; str, len as Redis wrote it */
+    MQREDIS_BOOL = 8,      /* integer: 0 or 1 */
+    MQREDIS_MAP = 9,       /* element: key, value, key, value... */
+    MQREDIS_SET = 10,      /* element, elements */
+    MQREDIS_PUSH = 12,     /* element, elements */
+    MQREDIS_BIGNUM = 13,   /* str, len: decimal digits */
+    MQREDIS_VERBATIM = 14, /* str, len; format: "txt" or "mkd" */
+    MQREDIS_BATCH = 64,    /* of a batch: element i answers its command i */
+    MQREDIS_FAILURE = 65   /* no reply of Redis: see status; str, len: why */
+};
+
+/*
+ * A reply and, below it, a tree of replies. Read-only, and all of it lives
+ * until mqredis_free of its root (elements are never freed by themselves).
+ * Strings may hold any byte; behind the last stands a NUL that `len` leaves
+ * out. What a type does not use is 0 or NULL.
+ */
+struct mqredis_reply {
+    enum mqredis_type type;
+    enum mqredis_status status; /* MQREDIS_OK unless type is FAILURE; of a
+                                   BATCH: its first element's that is not OK */
+    int64_t integer;
+    double real;
+    char *str;
+    size_t len;
+    char format[4];
+    size_t elements; /* of a MAP: keys and values, so twice its pairs */
+    struct mqredis_reply **element;
+    struct mqredis_reply *attributes; /* RESP3: a MAP that came with it */
+};
+
+/* Frees a whole tree. NULL is harmless. */
+MQREDIS_API void mqredis_free(struct mqredis_reply *reply);
+
+/* The bytes of a reply as Redis sent them (RESP), not parsed. `data` belongs
+ * to the struct; of a status other than MQREDIS_OK it is the line of text.
+ * Freed by mqredis_raw_free. */
+struct mqredis_raw {
+    enum mqredis_status status;
+    const char *data;
+    size_t len;
+};
+
+MQREDIS_API void mqredis_raw_free(struct mqredis_raw *raw);
+
+/* ---- the handle ---- */
+
+struct mqredis;
+
+/*
+ * Opens a channel: a name, or a path with a slash; NULL: $MQREDIS_CHANNEL, else
+ * "default". Joins it as a sender if a manager serves it. If none does, that is
+ * no error here: the first command says so, or mqredis_wait_ready waits for
+ * one. Managers may come and go while the handle is open.
+ * NULL with *error (which may be NULL) filled: a bad name, no permission, out
+ * of memory or descriptors. Never sleeps. Freed by mqredis_close.
+ */
+MQREDIS_API struct mqredis *mqredis_open(const char *channel,
+                                         struct mqredis_error *error);
+
+/* Cancels and frees all requests of the handle, then the handle. NULL is
+ * harmless. No other thread may be using it. In a child of fork() it leaves the
+ * parent's names and requests alone. */
+MQREDIS_API void mqredis_close(struct mqredis *mq);
+
+/* The time that every later request of the handle has. */
+MQREDIS_API void mqredis_set_timeout(struct mqredis *mq, int64_t timeout_ms);
+
+/* Sleeps until a manager serves the channel and is connected to Redis.
+ * MQREDIS_OK, or MQREDIS_UNAVAILABLE when the time passed first, with *error
+ * (may be NULL) saying what was found: no manager, or not connected because. */
+MQREDIS_API enum mqredis_status mqredis_wait_ready(struct mqredis *mq,
+                                                   int64_t timeout_ms,
+                                                   struct mqredis_error *error);
+
+/* What a handle sees of its channel. */
+struct mqredis_info {
+    long queue_depth;    /* messages queued now */
+    long queue_capacity; /* messages; senders sleep when so many are queued */
+    size_t message_size; /* bytes of one message */
+    int32_t manager_pid;
+    bool connected;       /* the manager, to Redis */
+    char state[16];       /* "connected", "reconnecting", ... */
+    char server[160];     /* the Redis that the manager talks to */
+    char last_error[256]; /* of that connection; "" if there was none */
+};
+
+/* Fills *info. MQREDIS_UNAVAILABLE: no manager. Does not sleep. */
+MQREDIS_API enum mqredis_status mqredis_info(struct mqredis *mq,
+                                             struct mqredis_info *info,
+                                             struct mqredis_error *error);
+
+/* ---- one command, and wait for its reply ---- */
+
+/*
+ * Sends a command and sleeps until its reply is there or the handle's time is
+ * over. The format is split at blanks into arguments, then filled in: %s a
+ * string, %b bytes (const void *, size_t), %d %i %u with hh h l ll z t j, %f %g
+ * %e with a precision ("%.3f"), %c, %%. A value never splits: blanks in it stay
+ * in the argument. The reply is freed by mqredis_free.
+ */
+MQREDIS_API struct mqredis_reply *mqredis_command(struct mqredis *mq,
+                                                  const char *format, ...);
+MQREDIS_API struct mqredis_reply *
+mqredis_vcommand(struct mqredis *mq, const char *format, va_list ap);
+
+/* The same from arguments; `len` NULL: they are strings. */
+MQREDIS_API struct mqredis_reply *mqredis_command_argv(struct mqredis *mq,
+                                                       size_t argc,
+                                                       const char *const *argv,
+                                                       const size_t *len);
+
+/* The same, but gives the bytes. Freed by mqredis_raw_free; never NULL. */
+MQREDIS_API struct mqredis_raw *mqredis_command_raw(struct mqredis *mq,
+                                                    size_t argc,
+                                                    const char *const *argv,
+                                                    const size_t *len);
+
+/* GET key: a STRING, or NIL. */
+MQREDIS_API struct mqredis_reply *mqredis_get(struct mqredis *mq,
+                                              const char *key);
+
+/* SET key value. */
+MQREDIS_API struct mqredis_reply *
+mqredis_set(struct mqredis *mq, const char *key, const void *value, size_t len);
+
+/* ---- several commands that belong together ---- */
+
+/*
+ * A batch is written to Redis with nothing between its commands and shares one
+ * fate. It must fit into one message (mqredis_info: message_size).
+ * mqredis_batch_new never fails visibly: out of memory shows when it is run.
+ */
+struct mqredis_batch;
+
+MQREDIS_API struct mqredis_batch *mqredis_batch_new(struct mqredis *mq);
+
+/* Adds a command. What is wrong with it shows in the reply to the batch. */
+MQREDIS_API void mqredis_batch_add(struct mqredis_batch *batch,
+                                   const char *format, ...);
+MQREDIS_API void mqredis_batch_add_argv(struct mqredis_batch *batch,
+                                        size_t argc, const char *const *argv,
+                                        const size_t *len);
+
+/* Sends the batch and waits. A BATCH reply with an element for each command, or
+ * a FAILURE when it was not sent. Frees the batch. */
+MQREDIS_API struct mqredis_reply *
+mqredis_batch_run(struct mqredis_batch *batch);
+
+/* The same between MULTI and EXEC: Redis executes all of it or nothing. The
+ * reply is EXEC's: an ARRAY with an element for each command; an ERROR when
+ * Redis refused one of them, and then nothing was executed. Frees the batch. */
+MQREDIS_API struct mqredis_reply *
+mqredis_transaction_run(struct mqredis_batch *batch);
+
+/* Frees a batch that is not run. NULL is harmless. */
+MQREDIS_API void mqredis_batch_free(struct mqredis_batch *batch);
+
+/* ---- many requests at once ---- */
+
+/*
+ * Submitting a command gives a pending request. What is submitted before the
+ * handle next waits (in any of the calls that wait, or in mqredis_flush)
+ * travels in few messages. Commands of one thread reach Redis in the order
+ * submitted, also in relation to its synchronous calls; those that block in
+ * Redis (BLPOP) hold up no others. A request's time is the handle's, from its
+ * submission; when it is over the request is done, as MQREDIS_EXPIRED if it was
+ * not sent.
+ *
+ * Submitting may sleep while queue and reply slots are all in use, within the
+ * handle's time; not so after mqredis_fd was called. It returns NULL only when
+ * out of memory, and NULL is welcome wherever a request is: it has failed with
+ * MQREDIS_NOMEM.
+ */
+struct mqredis_request;
+
+MQREDIS_API struct mqredis_request *mqredis_submit(struct mqredis *mq,
+                                                   const char *format, ...);
+MQREDIS_API struct mqredis_request *mqredis_submit_argv(struct mqredis *mq,
+                                                        size_t argc,
+                                                        const char *const *argv,
+                                                        const size_t *len);
+
+/* Submits a batch and frees it. */
+MQREDIS_API struct mqredis_request *
+mqredis_batch_submit(struct mqredis_batch *batch);
+
+/* Sends what was submitted, without waiting for replies. */
+MQREDIS_API void mqredis_flush(struct mqredis *mq);
+
+/* Waits until the request is done. Frees the request. */
+MQREDIS_API struct mqredis_reply *mqredis_wait(struct mqredis_request *request);
+MQREDIS_API struct mqredis_raw *
+mqredis_wait_raw(struct mqredis_request *request);
+
+/* Waits until the request is done, at most `timeout_ms`. True: it is done, its
+ * reply can be taken with mqredis_wait at once. 0 asks without waiting. */
+MQREDIS_API bool mqredis_wait_done(struct mqredis_request *request,
+                                   int64_t timeout_ms);
+
+/* Waits until any request of the handle is done, and gives it, each one once
+ * and in the order in which they ended. NULL: none within `timeout_ms`, or none
+ * is pending. Its reply is taken with mqredis_wait. With several threads, take
+ * care that nobody else waits for the request it gives. */
+MQREDIS_API struct mqredis_request *mqredis_wait_any(struct mqredis *mq,
+                                                     int64_t timeout_ms);
+
+/* Gives a request up at any moment and frees it. Its reply can never reach
+ * another request. A command that was not sent yet is not sent. */
+MQREDIS_API void mqredis_cancel(struct mqredis_request *request);
+
+/* A pointer of the caller's that travels with a request; NULL at first. */
+MQREDIS_API void mqredis_set_data(struct mqredis_request *request, void *data);
+MQREDIS_API void *mqredis_data(const struct mqredis_request *request);
+
+/*
+ * A descriptor for the caller's poll loop: readable when the handle wants
+ * mqredis_wait_any(mq, 0), which is then to be called until it gives NULL.
+ * From the first call on, submitting and flushing never sleep. The descriptor
+ * belongs to the handle; a child of fork() asks for its own. -1: out of
+ * descriptors.
+ */
+MQREDIS_API MQREDIS_CHECK int mqredis_fd(struct mqredis *mq);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

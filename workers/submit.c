@@ -1,0 +1,339 @@
+/*
+ * Submitting and cancelling.
+ *
+ * Commands gather in the last unsent message until somebody waits or it is
+ * full. One thread at a time sends (`sending`), so that messages leave in the
+ * order submitted; it holds no lock while it sleeps on a full queue.
+ */
+#include "workers/handle.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/clock.h"
+
+/* ---- sending ---- */
+
+/* Removes the first unsent flight and fails what is in it. */
+static void fail_first(struct mqredis *mq, struct flight *f,
+                       const struct mqredis_error *why)
+{
+    flight_list_remove(&mq->unsent, f);
+    flight_land(mq, f, why);
+}
+
+/* A slot that was not named in a message that was sent. */
+static void return_slot(struct flight *f)
+{
+    if (f->slot.fd >= 0)
+        oneshot_release(&f->link->pool, &f->slot);
+    f->slot.fd = -1;
+}
+
+static bool reached(uint64_t until_ns)
+{
+    return until_ns != 0 && clock_ns() >= until_ns;
+}
+
+/* Sends the first unsent flight. False: it stays unsent for now. */
+static bool send_first(struct mqredis *mq, struct flight *f, bool sleep,
+                       uint64_t until_ns)
+{
+    struct mqredis_error why;
+    if (flight_prepare(mq, f, &why) != MQREDIS_OK) {
+        fail_first(mq, f, &why);
+        return true;
+    }
+    if (!watch_flight(mq, f)) {
+        error_say(&why, MQREDIS_SYSTEM,
+                  "channel '%s': cannot watch a reply pipe: %s: not executed",
+                  mq->name, strerror(errno));
+        return_slot(f);
+        fail_first(mq, f, &why);
+        return true;
+    }
+    enum err e;
+    int saved = 0;
+    f->state = FLIGHT_SENDING;
+    if (sleep && !reached(until_ns)) {
+        pthread_mutex_unlock(&mq->lock);
+        e = flight_send(f, until_ns);
+        saved = errno;
+        pthread_mutex_lock(&mq->lock);
+    } else {
+        e = flight_try_send(f);
+        saved = errno;
+    }
+    if (e == ERR_OK) {
+        flight_list_remove(&mq->unsent, f);
+        f->state = FLIGHT_SENT;
+        flight_list_add(&mq->flights, f);
+        mq->async_flights++;
+        return true;
+    }
+    return_slot(f);
+    f->state = FLIGHT_READY;
+    bool in_time = f->deadline_ns == 0 || clock_ns() < f->deadline_ns;
+    if (e == ERR_AGAIN || (e == ERR_TIMEOUT && in_time))
+        return false;
+    flight_send_error(mq, f, e, saved, &why);
+    fail_first(mq, f, &why);
+    return true;
+}
+
+void flush_locked(struct mqredis *mq, bool sleep, uint64_t until_ns)
+{
+    while (mq->sending) {
+        if (!sleep || reached(until_ns))
+            return;
+        turn_locked(mq, until_ns);
+    }
+    mq->sending = true;
+    struct flight *f;
+    while ((f = mq->unsent.first) != NULL) {
+        struct mqredis_error why;
+        if (f->live == 0) {
+            flight_list_remove(&mq->unsent, f);
+            flight_put(mq, f);
+        } else if (handle_join(mq, &why) != MQREDIS_OK) {
+            fail_first(mq, f, &why);
+        } else if (mq->async_flights >= FLIGHTS_MAX) {
+            if (!sleep || reached(until_ns))
+                break;
+            turn_locked(mq, until_ns);
+        } else if (!send_first(mq, f, sleep, until_ns)) {
+            if (!sleep)
+                watch_queue(mq, true);
+            break;
+        }
+    }
+    mq->sending = false;
+    pthread_cond_broadcast(&mq->changed);
+}
+
+void mqredis_flush(struct mqredis *mq)
+{
+    pthread_mutex_lock(&mq->lock);
+    flush_locked(mq, !mq->events, 0);
+    pthread_mutex_unlock(&mq->lock);
+}
+
+/* ---- submitting ---- */
+
+static void fail_now(struct mqredis *mq, struct mqredis_request *r,
+                     const struct mqredis_error *why)
+{
+    request_fail(r, why);
+    request_done(mq, r);
+}
+
+static bool fits(const struct flight *f, size_t len)
+{
+    return f->len + len <= f->link->tx.msgsize;
+}
+
+/* Whether a command may still join the unsent message `f`. */
+static bool may_join(const struct flight *f, size_t len, uint64_t deadline_ns)
+{
+    if (f == NULL || f->state != FLIGHT_FILLING ||
+        !(f->flags & MESSAGE_INDEPENDENT) || f->ncommands >= COMMANDS_MAX ||
+        !fits(f, len))
+        return false;
+    if (deadline_ns == 0 || f->deadline_ns == 0)
+        return deadline_ns == f->deadline_ns;
+    uint64_t later =
+        deadline_ns > f->deadline_ns ? deadline_ns : f->deadline_ns;
+    uint64_t first =
+        deadline_ns < f->deadline_ns ? deadline_ns : f->deadline_ns;
+    return later - first <= DEADLINE_SPREAD_NS;
+}
+
+static bool add_to(struct flight *f, struct mqredis_request *r,
+                   const char *bytes, size_t len)
+{
+    r->first = f->ncommands;
+    r->offset = f->len;
+    r->bytes = len;
+    for (size_t i = 0; i < r->count; i++) {
+        if (!flight_add_command(f, r)) {
+            f->ncommands = r->first;
+            return false;
+        }
+    }
+    memcpy(f->buf + f->len, bytes, len);
+    f->len += len;
+    f->live++;
+    r->flight = f;
+    return true;
+}
+
+/* A new message at the end of what is unsent. NULL: *why says why not. */
+static struct flight *open_flight(struct mqredis *mq, size_t len,
+                                  struct mqredis_error *why)
+{
+    if (mq->events && mq->unsent.count >= UNSENT_MAX) {
+        error_say(why, MQREDIS_TOO_BIG,
+                  "channel '%s': %d messages wait to be sent: submit less at "
+                  "once",
+                  mq->name, UNSENT_MAX);
+        return NULL;
+    }
+    if (handle_join(mq, why) != MQREDIS_OK)
+        return NULL;
+    size_t msgsize = mq->link->tx.msgsize;
+    if (len > msgsize - sizeof(struct message_header)) {
+        error_say(why, MQREDIS_TOO_BIG,
+                  "channel '%s': a command of %zu bytes does not fit into a "
+                  "message of %zu: not executed",
+                  mq->name, len, msgsize);
+        return NULL;
+    }
+    struct flight *f = flight_get(mq, msgsize - sizeof(struct message_header));
+    if (f == NULL)
+        error_say(why, MQREDIS_NOMEM, "channel '%s': out of memory", mq->name);
+    return f;
+}
+
+void submit_locked(struct mqredis *mq, struct mqredis_request *r,
+                   const char *bytes, size_t len, bool independent)
+{
+    struct mqredis_error why;
+    uint64_t now = clock_ns();
+    uint64_t deadline = handle_deadline(mq, now);
+    mq->pending++;
+    struct flight *last = mq->unsent.last;
+    bool joins = independent && may_join(last, len, deadline);
+    if (!joins && last != NULL && !mq->events) {
+        if (last->state == FLIGHT_FILLING)
+            last->state = FLIGHT_READY;
+        flush_locked(mq, true, deadline);
+        /* The lock was released meanwhile. */
+        last = mq->unsent.last;
+        joins = independent && may_join(last, len, deadline);
+    }
+    struct flight *f = last;
+    if (!joins) {
+        if (last != NULL && last->state == FLIGHT_FILLING)
+            last->state = FLIGHT_READY;
+        f = open_flight(mq, len, &why);
+        if (f == NULL) {
+            fail_now(mq, r, &why);
+            return;
+        }
+        f->started_ns = now;
+        f->deadline_ns = deadline;
+        f->flags = independent ? MESSAGE_INDEPENDENT : 0;
+        flight_list_add(&mq->unsent, f);
+    }
+    if (!add_to(f, r, bytes, len)) {
+        error_say(&why, MQREDIS_NOMEM, "channel '%s': out of memory", mq->name);
+        fail_now(mq, r, &why);
+        return;
+    }
+    if (deadline > f->deadline_ns)
+        f->deadline_ns = deadline;
+    if (mq->events)
+        signal_events(mq);
+}
+
+static struct mqredis_request *submit_encoded(struct mqredis *mq,
+                                              enum mqredis_status status,
+                                              const struct encoded *command,
+                                              const struct mqredis_error *why)
+{
+    struct mqredis_request *r = request_new(mq, 1, false);
+    if (r == NULL)
+        return NULL;
+    pthread_mutex_lock(&mq->lock);
+    if (status == MQREDIS_OK) {
+        submit_locked(mq, r, command->data, command->len, true);
+    } else {
+        mq->pending++;
+        fail_now(mq, r, why);
+    }
+    pthread_mutex_unlock(&mq->lock);
+    return r;
+}
+
+struct mqredis_request *mqredis_submit(struct mqredis *mq, const char *format,
+                                       ...)
+{
+    struct encoded command;
+    struct mqredis_error why;
+    va_list ap;
+    va_start(ap, format);
+    enum mqredis_status s = encode_format(&command, format, ap, &why);
+    va_end(ap);
+    struct mqredis_request *r = submit_encoded(mq, s, &command, &why);
+    encoded_free(&command);
+    return r;
+}
+
+struct mqredis_request *mqredis_submit_argv(struct mqredis *mq, size_t argc,
+                                            const char *const *argv,
+                                            const size_t *len)
+{
+    struct encoded command;
+    struct mqredis_error why;
+    enum mqredis_status s = encode_argv(&command, argc, argv, len, &why);
+    struct mqredis_request *r = submit_encoded(mq, s, &command, &why);
+    encoded_free(&command);
+    return r;
+}
+
+/* ---- cancelling ---- */
+
+/* Takes a request's commands out of a message that was not sent. */
+static void take_out(struct flight *f, const struct mqredis_request *r)
+{
+    size_t behind = r->first + r->count;
+    for (size_t i = behind; i < f->ncommands; i++) {
+        struct mqredis_request *later = f->commands[i].request;
+        if (later != NULL && later->first == i) {
+            later->first -= r->count;
+            later->offset -= r->bytes;
+        }
+        f->commands[i - r->count] = f->commands[i];
+    }
+    f->ncommands -= r->count;
+    char *at = f->buf + r->offset;
+    memmove(at, at + r->bytes, f->len - r->offset - r->bytes);
+    f->len -= r->bytes;
+}
+
+static void give_up(struct mqredis *mq, struct mqredis_request *r)
+{
+    struct flight *f = r->flight;
+    mq->pending--;
+    f->live--;
+    if (f->state == FLIGHT_FILLING || f->state == FLIGHT_READY) {
+        take_out(f, r);
+        return;
+    }
+    for (size_t i = 0; i < r->count; i++)
+        f->commands[r->first + i].request = NULL;
+    f->given_up = true;
+    if (f->live > 0 || f->state != FLIGHT_SENT)
+        return;
+    /* Nobody waits: the pipe goes, and with it the only way for the reply. */
+    flight_list_remove(&mq->flights, f);
+    mq->async_flights--;
+    f->failed = true;
+    flight_land(mq, f, NULL);
+    pthread_cond_broadcast(&mq->changed);
+}
+
+void mqredis_cancel(struct mqredis_request *request)
+{
+    if (request == NULL)
+        return;
+    struct mqredis *mq = request->mq;
+    pthread_mutex_lock(&mq->lock);
+    if (request->done)
+        request_unlist(mq, request);
+    else
+        give_up(mq, request);
+    pthread_mutex_unlock(&mq->lock);
+    request_free(request);
+}
