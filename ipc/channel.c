@@ -545,7 +545,8 @@ static void remove_subfolder(const struct channel *ch, const char *name)
     }
     for (struct dirent *d; (d = readdir(dir)) != NULL;)
         if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            unlinkat(dirfd(dir), d->d_name, 0);
+            if (unlinkat(dirfd(dir), d->d_name, 0) < 0 && errno == EISDIR)
+                unlinkat(dirfd(dir), d->d_name, AT_REMOVEDIR);
     closedir(dir);
     unlinkat(ch->dirfd, name, AT_REMOVEDIR);
 }

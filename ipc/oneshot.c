@@ -46,6 +46,17 @@ void oneshot_pool_init(struct oneshot_pool *pool, int reply_fd, uid_t owner,
     pool->client = client;
 }
 
+/* Never over a name that is there: it would be a pipe of our parent's, in a
+ * child of fork() that forgot to take a client id of its own. */
+static bool give_name(int reply_fd, const char *temporary, const char *name)
+{
+    if (renameat2(reply_fd, temporary, reply_fd, name, RENAME_NOREPLACE) == 0)
+        return true;
+    /* Few file systems lack it. */
+    return (errno == EINVAL || errno == ENOSYS) &&
+           renameat(reply_fd, temporary, reply_fd, name) == 0;
+}
+
 static enum err make_slot(struct oneshot_pool *pool, struct oneshot *slot)
 {
     char name[ONESHOT_NAME_MAX];
@@ -60,9 +71,8 @@ static enum err make_slot(struct oneshot_pool *pool, struct oneshot *slot)
                     O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     /* In a group's channel the manager is another user: it may write, through
      * the group that the setgid folder gave the FIFO. */
-    bool ok = fd >= 0 &&
-              (pool->owner == geteuid() || fchmod(fd, 0620) == 0) &&
-              renameat(pool->reply_fd, temporary, pool->reply_fd, name) == 0;
+    bool ok = fd >= 0 && (pool->owner == geteuid() || fchmod(fd, 0620) == 0) &&
+              give_name(pool->reply_fd, temporary, name);
     if (!ok) {
         int saved = errno;
         unlinkat(pool->reply_fd, temporary, 0);
@@ -221,8 +231,10 @@ enum err oneshot_sweep(int reply_fd, size_t *removed)
         const char *name = d->d_name;
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
             continue;
-        if (is_leftover(reply_fd, name, now) &&
-            unlinkat(reply_fd, name, 0) == 0)
+        if (!is_leftover(reply_fd, name, now))
+            continue;
+        if (unlinkat(reply_fd, name, 0) == 0 ||
+            (errno == EISDIR && unlinkat(reply_fd, name, AT_REMOVEDIR) == 0))
             count++;
     }
     closedir(dir);

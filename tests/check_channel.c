@@ -747,6 +747,7 @@ START_TEST(test_remove_leaves_nothing)
     ck_assert_int_eq(mkdirat(ch.dirfd, "payload", 0700), 0);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         write_file(ch.dirfd, names[i], "x");
+    ck_assert_int_eq(mkdirat(ch.dirfd, "reply/folder", 0700), 0);
     channel_remove(&ch);
     ck_assert_int_eq(access(ch.dir, F_OK), -1);
     channel_remove(&ch); /* harmless */
