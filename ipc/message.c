@@ -77,16 +77,24 @@ static bool chunk_fits(const struct reply_stream *s)
         return false;
     if (c->status >= REPLY_STATUS_COUNT || c->reserved != 0)
         return false;
+    if (c->flags & ~(unsigned)(REPLY_END | REPLY_MORE))
+        return false;
     if (c->first >= s->ncommands || c->count > s->ncommands - c->first)
         return false;
-    if ((c->flags & REPLY_END) && s->next + c->count != s->ncommands)
+    /* Independent replies may come in any order, not more than there are. */
+    if (c->count > s->ncommands - s->next)
         return false;
+    /* Nothing goes on after the end, and nothing is missing then. */
+    if (c->flags & REPLY_END)
+        return !(c->flags & REPLY_MORE) && s->next + c->count == s->ncommands;
     return true;
 }
 
 enum err reply_stream_next(struct reply_stream *s, const char **data,
                            size_t *len, struct reply_piece *piece)
 {
+    if (s->failed)
+        return ERR_PROTO;
     if (s->have < sizeof(s->chunk)) {
         if (s->ended)
             return *len == 0 ? ERR_AGAIN : ERR_PROTO;
@@ -98,8 +106,10 @@ enum err reply_stream_next(struct reply_stream *s, const char **data,
         *len -= n;
         if (s->have < sizeof(s->chunk))
             return ERR_AGAIN;
-        if (!chunk_fits(s))
+        if (!chunk_fits(s)) {
+            s->failed = true;
             return ERR_PROTO;
+        }
         s->body_left = s->chunk.length;
     } else if (*len == 0) {
         return ERR_AGAIN;

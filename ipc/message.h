@@ -116,11 +116,12 @@ _Static_assert(sizeof(struct reply_chunk) == 24, "layout of the chunk");
 struct reply_stream {
     uint64_t request;
     uint32_t ncommands;
-    uint32_t next;      /* commands answered by the chunks before this one */
+    uint32_t next; /* commands answered by the chunks before this one */
     struct reply_chunk chunk; /* current, whole once have == sizeof(chunk) */
-    uint32_t have;      /* bytes of the chunk's header collected */
-    uint32_t body_left; /* bytes of its body still to come */
+    uint32_t have;            /* bytes of the chunk's header collected */
+    uint32_t body_left;       /* bytes of its body still to come */
     bool ended;
+    bool failed; /* ERR_PROTO was said, and is said from then on */
 };
 
 /* A piece of one chunk's body. */
