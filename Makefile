@@ -71,7 +71,8 @@ MANAGER_LIBS :=
 
 MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
               tools/mqstat/sample.c tools/mqstat/show.c tools/mqstat/queues.c \
-              tools/mqstat/live.c tools/mqstat/doctor.c tools/mqstat/health.c \
+              tools/mqstat/live.c tools/mqstat/doctor.c \
+              tools/mqstat/leftovers.c tools/mqstat/health.c \
               tools/mqstat/control.c tools/mqstat/json.c \
               tools/mqstat/prometheus.c
 
@@ -97,8 +98,10 @@ $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
 # What judges commands and reads URIs stands alone.
 policy_src := manager/policy.c manager/policy_table.c \
               manager/policy_categories.c manager/policy_learn.c
-TESTS += check_uri check_policy
+TESTS += check_uri check_policy check_policy_server
 EXTRA_check_policy := $(policy_src:%.c=$(BUILD)/obj/%.o)
+EXTRA_check_policy_server := $(EXTRA_check_policy) $(support) \
+                             $(BUILD)/obj/tests/support_redis.o
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
@@ -151,6 +154,9 @@ $(BUILD)/mqredis-server: $(BUILD)/obj/server/main.o $(BUILD)/libserver.a \
 
 $(BUILD)/mqredis-manager: $(manager_obj) $(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(MANAGER_LIBS) $(LIBS)
+
+$(BUILD)/mqstat: $(MQSTAT_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) -lm $(LIBS)
 
 # ---- tests -----------------------------------------------------------------
 

@@ -1,0 +1,865 @@
+/*
+ * The live view: redrawn in place on a terminal, a line an interval to a pipe.
+ *
+ * A frame is put together whole and written at once, each line cut to the
+ * window, so that nothing flickers and nothing wraps. The terminal is given
+ * back as it was on every way out, a stop (^Z) included.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "tools/mqstat/mqstat.h"
+
+#define SCAN_EVERY_NS (NS_PER_S - 50 * NS_PER_MS)
+#define HEADER_EVERY 20
+
+static double quantile_since(const struct sample *old, const struct sample *s,
+                             enum status_time t, double q)
+{
+    struct histogram since;
+    if (old == NULL || !sample_comparable(old, s))
+        return 0;
+    histogram_since(&since, &s->raw.times[t], &old->raw.times[t]);
+    return histogram_quantile(&since, q);
+}
+
+static void clock_time(char out[16])
+{
+    time_t now = time(NULL);
+    struct tm tm;
+    localtime_r(&now, &tm);
+    strftime(out, 16, "%H:%M:%S", &tm);
+}
+
+/* ---- to a pipe ---- */
+
+static void pipe_header(struct text *out, int width)
+{
+    text_add(out, "%-8s  %-*s  %-12s %7s %5s %6s %7s %8s %8s %8s %8s %7s\n",
+             "TIME", width, "CHANNEL", "STATE", "USED", "BLKD", "FLIGHT",
+             "REQ/S", "WAITp50", "WAITp99", "REQp50", "REQp99", "ERR/S");
+}
+
+static void pipe_line(struct text *out, const struct sample *old,
+                      const struct sample *s, int width,
+                      const struct look *look)
+{
+    char now[16], used[48], blocked[24] = "-", rate[VALUE_MAX] = "-";
+    char times[4][VALUE_MAX], errors[VALUE_MAX] = "-";
+    static const struct {
+        enum status_time time;
+        double q;
+    } shown[4] = {{TIME_queue_wait, 0.5},
+                  {TIME_queue_wait, 0.99},
+                  {TIME_round_trip, 0.5},
+                  {TIME_round_trip, 0.99}};
+    clock_time(now);
+    if (s->has_queue)
+        snprintf(used, sizeof(used), "%ld/%ld", s->depth, s->capacity);
+    else
+        memcpy(used, "-", 2);
+    if (s->blocked >= 0 && s->queue_known)
+        snprintf(blocked, sizeof(blocked), "%ld", s->blocked);
+    bool known = old != NULL && sample_comparable(old, s);
+    if (known) {
+        double seconds = (double)(s->now_ns - old->now_ns) / 1e9;
+        uint64_t a = sample_errors(old), b = sample_errors(s);
+        value_short(rate, sample_rate(old, s, COUNTER_taken));
+        value_short(errors, b > a ? (double)(b - a) / seconds : 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        double ns = quantile_since(old, s, shown[i].time, shown[i].q);
+        if (ns > 0)
+            value_time(times[i], ns, true, look);
+        else
+            memcpy(times[i], "-", 2);
+        /* printf counts bytes; the micro sign has two. */
+        size_t extra = strlen(times[i]) - text_columns(times[i]);
+        if (extra > 0 && strlen(times[i]) < 8) {
+            char padded[VALUE_MAX * 2];
+            snprintf(padded, sizeof(padded), "%*s%s",
+                     (int)(8 - text_columns(times[i])), "", times[i]);
+            memcpy(times[i], padded, VALUE_MAX);
+        }
+    }
+    char flight[24] = "-";
+    if (s->has_status)
+        snprintf(flight, sizeof(flight), "%" PRIu64,
+                 sample_gauge(s, GAUGE_inflight));
+    text_add(out, "%s  %-*s  %-12s %7s %5s %6s %7s %8s %8s %8s %8s %7s", now,
+             width, s->name, sample_state(s), used, blocked, flight, rate,
+             times[0], times[1], times[2], times[3], errors);
+    if (s->problem.text[0] != '\0') {
+        char safe[ERR_TEXT_MAX];
+        text_add(out, "  %s", text_safe(safe, sizeof(safe), s->problem.text));
+    }
+    text_add(out, "\n");
+}
+
+static void pipe_lines(struct text *out, const struct sample_set *old,
+                       const struct sample_set *set, bool header,
+                       const struct look *look)
+{
+    int width = 7;
+    for (size_t i = 0; i < set->count; i++)
+        if ((int)strlen(set->items[i]->name) > width)
+            width = (int)strlen(set->items[i]->name);
+    if (header)
+        pipe_header(out, width);
+    for (size_t i = 0; i < set->count; i++)
+        pipe_line(out, sample_set_find(old, set->items[i]), set->items[i],
+                  width, look);
+}
+
+int run_piped(const struct options *o)
+{
+    struct scanner scanner = {0};
+    struct sample_set old = {0}, set = {0};
+    size_t lines = 0;
+    int code = EXIT_FINE;
+    /* The first sample is what the first line is compared with. */
+    for (long n = -1; code == EXIT_FINE && (o->count == 0 || n < o->count);
+         n++) {
+        struct channel_names names = {0};
+        enum err e = wanted_channels(o, &names);
+        if (e == ERR_OK)
+            e = scanner_refresh(&scanner, SCAN_EVERY_NS);
+        if (e == ERR_OK)
+            e = sample_set_take(&set, &names, &scanner.scan);
+        channel_names_free(&names);
+        if (e != ERR_OK) {
+            code = fail(EXIT_SYSTEM, "cannot look at the channels: %s",
+                        err_str(e));
+            break;
+        }
+        struct text out = {0};
+        if (n >= 0 && o->json)
+            json_channels(&out, &old, &set, true);
+        else if (n >= 0 && set.count > 0)
+            pipe_lines(&out, &old, &set, lines++ % HEADER_EVERY == 0, &o->look);
+        code = finish(&out);
+        sample_set_free(&old);
+        old = set;
+        memset(&set, 0, sizeof(set));
+        if (n + 1 == o->count && o->count > 0)
+            break;
+        if (!sleep_s(o->interval_s))
+            break;
+    }
+    sample_set_free(&old);
+    scanner_free(&scanner);
+    return code;
+}
+
+/* ---- what a live view remembers ---- */
+
+#define HISTORY 512
+#define HISTORIES_MAX 64
+
+enum series { SERIES_RATE, SERIES_WAIT, SERIES_TOTAL, SERIES_COUNT };
+
+/* Of one channel, oldest first once it is full. */
+struct history {
+    char dir[PATH_MAX];
+    double values[SERIES_COUNT][HISTORY];
+    size_t count, next;
+};
+
+struct live {
+    const struct options *o;
+    struct look look;
+    int tty; /* keys come from here; -1: none */
+    struct termios saved;
+    bool paused;
+    enum client_sort sort;
+    size_t shown; /* 0: the table of channels; else channel shown - 1 */
+    bool one;     /* a channel was named: there is no table */
+    struct scanner scanner;
+    struct sample_set old, set;
+    struct history *histories[HISTORIES_MAX];
+    size_t nhistories;
+    size_t lines; /* of the frame so far */
+};
+
+static struct history *history_of(struct live *l, const struct sample *s)
+{
+    for (size_t i = 0; i < l->nhistories; i++)
+        if (strcmp(l->histories[i]->dir, s->dir) == 0)
+            return l->histories[i];
+    if (l->nhistories == HISTORIES_MAX)
+        return NULL;
+    struct history *h = calloc(1, sizeof(*h));
+    if (h == NULL)
+        return NULL;
+    memcpy(h->dir, s->dir, sizeof(h->dir));
+    l->histories[l->nhistories++] = h;
+    return h;
+}
+
+static void remember(struct live *l)
+{
+    for (size_t i = 0; i < l->set.count; i++) {
+        const struct sample *s = l->set.items[i];
+        const struct sample *old = sample_set_find(&l->old, s);
+        struct history *h = history_of(l, s);
+        if (h == NULL || old == NULL)
+            continue;
+        h->values[SERIES_RATE][h->next] = sample_rate(old, s, COUNTER_taken);
+        h->values[SERIES_WAIT][h->next] =
+            quantile_since(old, s, TIME_queue_wait, 0.99);
+        h->values[SERIES_TOTAL][h->next] =
+            quantile_since(old, s, TIME_round_trip, 0.99);
+        h->next = (h->next + 1) % HISTORY;
+        if (h->count < HISTORY)
+            h->count++;
+    }
+}
+
+/* The value `age` intervals ago; negative: there was none. */
+static double recall(const struct history *h, enum series series, size_t age)
+{
+    if (age >= h->count)
+        return -1;
+    return h->values[series][(h->next + HISTORY - 1 - age) % HISTORY];
+}
+
+/* ---- drawing ---- */
+
+/* Adds one line to the frame, cut to the window. Beyond its height nothing is
+ * added; the last row is kept for the keys. */
+static void draw_line(struct live *l, struct text *frame, const char *line)
+{
+    if (l->lines + 1 >= (size_t)l->look.height)
+        return;
+    l->lines++;
+    size_t cols = 0, at = 0;
+    while (line[at] != '\0') {
+        size_t n = 0, wide = 0;
+        while (line[at + n] == '\033') {
+            while (line[at + n] != '\0' && line[at + n] != 'm')
+                n++;
+            n += line[at + n] != '\0';
+        }
+        if (line[at + n] != '\0') {
+            n++;
+            wide = 1;
+        }
+        while (((unsigned char)line[at + n] & 0xc0) == 0x80)
+            n++;
+        if (cols + wide > (size_t)l->look.width)
+            break;
+        text_bytes(frame, line + at, n);
+        cols += wide;
+        at += n;
+    }
+    text_add(frame, "%s\033[K\r\n", color(&l->look, COLOR_OFF));
+}
+
+/* Every line of a text. */
+static void draw_text(struct live *l, struct text *frame, struct text *lines)
+{
+    if (lines->failed)
+        frame->failed = true;
+    for (char *at = lines->data; at != NULL && *at != '\0';) {
+        char *end = strchr(at, '\n');
+        if (end != NULL)
+            *end = '\0';
+        draw_line(l, frame, at);
+        at = end ? end + 1 : NULL;
+    }
+    text_free(lines);
+}
+
+static void draw_gauge(struct text *t, const struct look *look, double part,
+                       size_t width)
+{
+    if (!(part >= 0))
+        part = 0;
+    size_t filled = (size_t)(part * (double)width + 0.5);
+    if (part > 0 && filled == 0)
+        filled = 1;
+    if (filled > width)
+        filled = width;
+    text_add(t, "%s",
+             color(look, part >= 1     ? COLOR_BAD
+                         : part >= 0.5 ? COLOR_WARN
+                                       : COLOR_GOOD));
+    for (size_t i = 0; i < filled; i++)
+        text_add(t, "%s", look->utf8 ? "\xe2\x96\x88" : "#");
+    text_add(t, "%s%s", color(look, COLOR_OFF), color(look, COLOR_DIM));
+    for (size_t i = filled; i < width; i++)
+        text_add(t, "%s", look->utf8 ? "\xe2\x96\x91" : ".");
+    text_add(t, "%s", color(look, COLOR_OFF));
+}
+
+/* One row of a sparkline `rows` high; row 0 is the top. */
+static void draw_spark_row(struct text *t, const struct look *look,
+                           const struct history *h, enum series series,
+                           double top, size_t width, size_t row, size_t rows)
+{
+    static const char *const blocks[] = {" ",
+                                         "\xe2\x96\x81",
+                                         "\xe2\x96\x82",
+                                         "\xe2\x96\x83",
+                                         "\xe2\x96\x84",
+                                         "\xe2\x96\x85",
+                                         "\xe2\x96\x86",
+                                         "\xe2\x96\x87",
+                                         "\xe2\x96\x88"};
+    static const char *const plain[] = {" ", "_", ".", ",", "-",
+                                        "=", "+", "*", "#"};
+    text_add(t, "%s", color(look, COLOR_ACCENT));
+    for (size_t i = 0; i < width; i++) {
+        double v = recall(h, series, width - 1 - i);
+        int level = 0;
+        if (v > 0 && top > 0) {
+            int steps = (int)(v / top * 8 * (double)rows + 0.5);
+            if (steps < 1)
+                steps = 1;
+            level = steps - 8 * (int)(rows - 1 - row);
+            level = level < 0 ? 0 : level > 8 ? 8 : level;
+        } else if (v == 0 && row == rows - 1) {
+            level = 1; /* seen, and nothing */
+        }
+        text_add(t, "%s", look->utf8 ? blocks[level] : plain[level]);
+    }
+    text_add(t, "%s", color(look, COLOR_OFF));
+}
+
+static const char *series_value(char out[VALUE_MAX], double v, bool time,
+                                const struct look *look)
+{
+    if (v < 0)
+        return strcpy(out, "-");
+    if (time)
+        return v > 0 ? value_time(out, v, false, look) : strcpy(out, "-");
+    value_short(out, v);
+    strcat(out, "/s");
+    return out;
+}
+
+static void draw_series(struct live *l, struct text *frame,
+                        const struct history *h, enum series series,
+                        const char *title)
+{
+    char now[VALUE_MAX], most[VALUE_MAX];
+    bool time = series != SERIES_RATE;
+    size_t rows = l->look.height >= 44 ? 3 : l->look.height >= 32 ? 2 : 1;
+    size_t width = l->look.width > 44 ? (size_t)l->look.width - 36 : 8;
+    double top = 0;
+    if (width > HISTORY)
+        width = HISTORY;
+    for (size_t i = 0; i < width; i++)
+        if (recall(h, series, i) > top)
+            top = recall(h, series, i);
+    for (size_t row = 0; row < rows; row++) {
+        struct text t = {0};
+        if (row == rows - 1) {
+            series_value(now, recall(h, series, 0), time, &l->look);
+            text_add(&t, "  %-12s%*s%s ", title, (int)(9 - text_columns(now)),
+                     "", now);
+        } else {
+            text_add(&t, "%24s", "");
+        }
+        draw_spark_row(&t, &l->look, h, series, top, width, row, rows);
+        if (row == 0)
+            text_add(&t, " %smax %s%s", color(&l->look, COLOR_DIM),
+                     series_value(most, top, time, &l->look),
+                     color(&l->look, COLOR_OFF));
+        draw_text(l, frame, &t);
+    }
+}
+
+static enum color health_color(const struct sample *s)
+{
+    switch (sample_health(s)) {
+    case HEALTH_FINE:
+        return COLOR_GOOD;
+    case HEALTH_DEGRADED:
+        return COLOR_WARN;
+    case HEALTH_DOWN:
+        break;
+    }
+    return COLOR_BAD;
+}
+
+static void draw_title(struct live *l, struct text *frame,
+                       const struct sample *s)
+{
+    char now[16], v[VALUE_MAX], server[512];
+    struct text t = {0};
+    const struct look *look = &l->look;
+    clock_time(now);
+    text_add(&t, "%smqstat%s", color(look, COLOR_BOLD), color(look, COLOR_OFF));
+    if (s != NULL) {
+        text_add(&t, "  %s%s%s  %s%s %s%s", color(look, COLOR_BOLD), s->name,
+                 color(look, COLOR_OFF), color(look, health_color(s)),
+                 look->utf8 ? "\xe2\x97\x8f" : "*", sample_state(s),
+                 color(look, COLOR_OFF));
+        if (s->has_status && s->alive != ALIVE_NO)
+            text_add(&t, " %s", value_span(v, s->now_ns - s->state.since_ns));
+        sample_server(s, server);
+        if (strcmp(server, "-") != 0)
+            text_add(&t, "  %s", server);
+    } else {
+        text_add(&t, "  %zu channels", l->set.count);
+    }
+    const char *paused = l->paused ? "PAUSED " : "";
+    size_t used = text_columns(t.data ? t.data : "") + strlen(paused);
+    size_t width = (size_t)look->width;
+    if (used + 10 <= width)
+        text_add(&t, "%*s%s%s%s%s", (int)(width - used - 8), "",
+                 color(look, COLOR_WARN), paused, color(look, COLOR_OFF), now);
+    draw_text(l, frame, &t);
+}
+
+static void draw_head(struct live *l, struct text *frame,
+                      const struct sample *s)
+{
+    char v[VALUE_MAX], safe[1024];
+    const struct look *look = &l->look;
+    struct text t = {0};
+    draw_title(l, frame, s);
+    text_add(&t, "%s", color(look, COLOR_DIM));
+    if (s->pid > 0)
+        text_add(&t, "manager %d  ", (int)s->pid);
+    if (s->has_status && s->alive != ALIVE_NO)
+        text_add(&t, "up %s  ", value_span(v, s->now_ns - s->state.started_ns));
+    text_add(&t, "%s\n", text_safe(safe, sizeof(safe), s->dir));
+    draw_text(l, frame, &t);
+    if (s->problem.text[0] != '\0')
+        text_add(&t, "%s%s\n", color(look, COLOR_BAD),
+                 text_safe(safe, sizeof(safe), s->problem.text));
+    else if (s->has_status && s->state.error[0] != '\0')
+        text_add(&t, "%slast error: %s\n",
+                 color(look, s->state.kind == STATE_CONNECTED ? COLOR_DIM
+                                                              : COLOR_BAD),
+                 text_safe(safe, sizeof(safe), s->state.error));
+    else
+        text_add(&t, "\n");
+    draw_text(l, frame, &t);
+}
+
+static void draw_gauges(struct live *l, struct text *frame,
+                        const struct sample *s)
+{
+    char used[VALUE_MAX * 2];
+    const struct look *look = &l->look;
+    struct text t = {0};
+    size_t width = look->width > 90 ? 40 : 26;
+    if (s->has_queue) {
+        snprintf(used, sizeof(used), "%ld/%ld", s->depth, s->capacity);
+        text_add(&t, "  %-12s%9s ", "queue", used);
+        draw_gauge(&t, look, (double)s->depth / (double)s->capacity, width);
+        if (s->blocked > 0)
+            text_add(&t, "  %s%ld blocked%s", color(look, COLOR_BAD),
+                     s->blocked, color(look, COLOR_OFF));
+        else if (s->queue_known && s->blocked == 0)
+            text_add(&t, "  0 blocked");
+        if (s->senders >= 0)
+            text_add(&t, "  %ld senders", s->senders);
+        text_add(&t, "\n");
+    }
+    if (s->has_status) {
+        uint64_t n = sample_gauge(s, GAUGE_inflight);
+        snprintf(used, sizeof(used), "%" PRIu64 "/%" PRIu32, n,
+                 s->state.window);
+        text_add(&t, "  %-12s%9s ", "in flight", used);
+        draw_gauge(&t, look,
+                   s->state.window ? (double)n / (double)s->state.window : 0,
+                   width);
+        text_add(&t, "  most %" PRIu64 "\n",
+                 sample_gauge(s, GAUGE_most_inflight));
+    }
+    draw_text(l, frame, &t);
+}
+
+static void draw_times(struct live *l, struct text *frame,
+                       const struct sample *old, const struct sample *s)
+{
+    static const double quantiles[] = {0.5, 0.9, 0.99, 0.999, 1.0};
+    static const char *const names[] = {
+        [TIME_queue_wait] = "queue wait",
+        [TIME_redis_time] = "in Redis",
+        [TIME_round_trip] = "request",
+    };
+    struct text t = {0};
+    char v[VALUE_MAX];
+    text_add(&t, "\n%s  %-12s%9s%10s%10s%10s%10s%10s%s\n",
+             color(&l->look, COLOR_DIM), "", "p50", "p90", "p99", "p99.9",
+             "max", "per s", color(&l->look, COLOR_OFF));
+    for (int i = 0; i < TIME_COUNT; i++) {
+        text_add(&t, "  %-12s", names[i]);
+        for (size_t q = 0; q < 5; q++) {
+            double ns =
+                quantile_since(old, s, (enum status_time)i, quantiles[q]);
+            const char *text =
+                ns > 0 ? value_time(v, ns, false, &l->look) : "-";
+            text_add(&t, "%*s%s", (int)((q ? 10 : 9) - text_columns(text)), "",
+                     text);
+        }
+        double rate = 0;
+        if (old != NULL && sample_comparable(old, s)) {
+            uint64_t a = counter_get(&old->raw.times[i].count);
+            uint64_t b = counter_get(&s->raw.times[i].count);
+            rate = b > a ? (double)(b - a) * 1e9 /
+                               (double)(s->now_ns - old->now_ns)
+                         : 0;
+        }
+        text_add(&t, "%10s\n", value_short(v, rate));
+    }
+    draw_text(l, frame, &t);
+}
+
+static void draw_counters(struct live *l, struct text *frame,
+                          const struct sample *s)
+{
+    static const enum status_counter shown[] = {
+        COUNTER_answered,  COUNTER_error_replies, COUNTER_invalid,
+        COUNTER_expired,   COUNTER_unavailable,   COUNTER_lost,
+        COUNTER_discarded, COUNTER_too_big,       COUNTER_disconnects,
+    };
+    const struct look *look = &l->look;
+    char v[VALUE_MAX];
+    struct text t = {0}, line = {0};
+    text_add(&t, "\n");
+    for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
+        uint64_t n = sample_counter(s, shown[i]);
+        bool bad = n > 0 && shown[i] != COUNTER_answered;
+        text_clear(&line);
+        text_add(&line, "  %s%s%s %s%s%s", color(look, COLOR_DIM),
+                 status_counters[shown[i]].name, color(look, COLOR_OFF),
+                 bad ? color(look, COLOR_WARN) : "", value_short(v, (double)n),
+                 color(look, COLOR_OFF));
+        const char *start = t.data ? strrchr(t.data, '\n') : NULL;
+        if (start != NULL && line.data != NULL &&
+            text_columns(start + 1) + text_columns(line.data) >
+                (size_t)look->width)
+            text_add(&t, "\n");
+        text_bytes(&t, line.data ? line.data : "", line.len);
+    }
+    text_free(&line);
+    draw_text(l, frame, &t);
+}
+
+static const char *const sort_names[SORT_COUNT] = {
+    [SORT_SENT] = "sent",
+    [SORT_RATE] = "per second",
+    [SORT_WAITING] = "waiting",
+    [SORT_PID] = "pid",
+};
+
+static void draw_clients(struct live *l, struct text *frame,
+                         const struct sample *old, const struct sample *s)
+{
+    size_t room = (size_t)l->look.height > l->lines + 3
+                      ? (size_t)l->look.height - l->lines - 3
+                      : 0;
+    struct client_entry *entries = calloc(STATUS_CLIENTS, sizeof(*entries));
+    if (entries == NULL || room == 0) {
+        free(entries);
+        return;
+    }
+    size_t n = clients_of(old, s, l->sort, entries);
+    struct text t = {0};
+    char v[VALUE_MAX];
+    text_add(&t, "\n%s%9s  %-15s %-12s%12s%9s%7s%9s%s\n",
+             color(&l->look, COLOR_BOLD), "CLIENT", "PROCESS", "COMMAND",
+             "SENT", "PER S", "FLIGHT", "WAITING", color(&l->look, COLOR_OFF));
+    /* Where not all fit the last row says so. */
+    size_t rows = n > room ? room - 1 : n;
+    for (size_t i = 0; i < rows; i++) {
+        const struct client_row *r = &entries[i].row;
+        bool waits = r->waiting_ns != 0 && s->now_ns > r->waiting_ns;
+        text_add(&t, "%9" PRIu32 "  %-15.15s %-12.12s%12s", r->pid,
+                 entries[i].comm, entries[i].command, value_count(v, r->sent));
+        text_add(&t, "%9s%7" PRIu32, value_short(v, entries[i].rate),
+                 r->inflight);
+        const char *text =
+            waits ? value_time(v, (double)(s->now_ns - r->waiting_ns), true,
+                               &l->look)
+                  : "-";
+        text_add(&t, "%*s%s\n", (int)(9 - text_columns(text)), "", text);
+    }
+    if (n > rows)
+        text_add(&t, "%s%9s  and %zu more%s\n", color(&l->look, COLOR_DIM), "",
+                 n - rows, color(&l->look, COLOR_OFF));
+    draw_text(l, frame, &t);
+    free(entries);
+}
+
+static void draw_keys(struct live *l, struct text *frame)
+{
+    const char *bold = color(&l->look, COLOR_BOLD);
+    const char *off = color(&l->look, COLOR_OFF);
+    struct text t = {0};
+    text_add(&t, "%sq%s quit  %sspace%s pause", bold, off, bold, off);
+    if (!l->one && l->set.count > 1)
+        text_add(&t, "  %stab%s next channel", bold, off);
+    if (l->shown > 0)
+        text_add(&t, "  %ss%s sort: %s", bold, off, sort_names[l->sort]);
+    text_add(&t, "  every %g s", l->o->interval_s);
+    /* The last row: no newline, or the screen would scroll. */
+    if (t.data != NULL && text_columns(t.data) <= (size_t)l->look.width)
+        text_bytes(frame, t.data, t.len);
+    text_add(frame, "\033[K");
+    text_free(&t);
+}
+
+static void draw_channel(struct live *l, struct text *frame,
+                         const struct sample *s)
+{
+    const struct sample *old = sample_set_find(&l->old, s);
+    struct history *h = history_of(l, s);
+    draw_head(l, frame, s);
+    draw_line(l, frame, "");
+    draw_gauges(l, frame, s);
+    if (!s->has_status)
+        return;
+    draw_line(l, frame, "");
+    if (h != NULL) {
+        draw_series(l, frame, h, SERIES_RATE, "requests");
+        draw_series(l, frame, h, SERIES_WAIT, "wait p99");
+        draw_series(l, frame, h, SERIES_TOTAL, "request p99");
+    }
+    draw_times(l, frame, old, s);
+    draw_counters(l, frame, s);
+    draw_clients(l, frame, old, s);
+}
+
+static int draw(struct live *l)
+{
+    struct text frame = {0}, table = {0};
+    l->lines = 0;
+    text_add(&frame, "\033[H");
+    if (l->shown > l->set.count)
+        l->shown = 0;
+    if (l->shown == 0 && (l->one || l->set.count == 1) && l->set.count > 0)
+        l->shown = 1;
+    if (l->shown > 0) {
+        draw_channel(l, &frame, l->set.items[l->shown - 1]);
+    } else {
+        draw_title(l, &frame, NULL);
+        draw_line(l, &frame, "");
+        if (l->set.count == 0)
+            draw_line(l, &frame,
+                      "no channel yet: start a manager with "
+                      "mqredis-manager");
+        else
+            show_table(&table, &l->old, &l->set, false, &l->look);
+        draw_text(l, &frame, &table);
+    }
+    while (l->lines + 1 < (size_t)l->look.height)
+        draw_line(l, &frame, "");
+    draw_keys(l, &frame);
+    return finish(&frame);
+}
+
+/* ---- the terminal ---- */
+
+static volatile sig_atomic_t resized, suspended;
+
+static void on_resize(int signo)
+{
+    (void)signo;
+    resized = 1;
+}
+
+static void on_suspend(int signo)
+{
+    (void)signo;
+    suspended = 1;
+}
+
+static void say(const char *sequence)
+{
+    struct text t = {0};
+    text_add(&t, "%s", sequence);
+    finish(&t);
+}
+
+static void enter_screen(struct live *l)
+{
+    if (l->tty >= 0) {
+        struct termios raw = l->saved;
+        raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+        raw.c_cc[VMIN] = 0;
+        raw.c_cc[VTIME] = 0;
+        tcsetattr(l->tty, TCSADRAIN, &raw);
+    }
+    say("\033[?1049h\033[?25l\033[2J");
+}
+
+static void leave_screen(struct live *l)
+{
+    say("\033[0m\033[?25h\033[?1049l");
+    if (l->tty >= 0)
+        tcsetattr(l->tty, TCSADRAIN, &l->saved);
+}
+
+static void measure(struct live *l)
+{
+    look_init(&l->look, STDOUT_FILENO);
+    if (l->look.height < 3)
+        l->look.height = 3;
+}
+
+/* Stops for the shell's job control with the terminal in order. */
+static void suspend(struct live *l)
+{
+    suspended = 0;
+    leave_screen(l);
+    raise(SIGSTOP);
+    enter_screen(l);
+    measure(l);
+}
+
+/* False: quit. */
+static bool press(struct live *l, char key)
+{
+    switch (key) {
+    case 'q':
+    case 'Q':
+    case 3: /* ^C, where the terminal does not turn it into a signal */
+        return false;
+    case ' ':
+    case 'p':
+        l->paused = !l->paused;
+        break;
+    case 's':
+        l->sort = (enum client_sort)((l->sort + 1) % SORT_COUNT);
+        break;
+    case '\t':
+    case 'n':
+        if (!l->one && l->set.count > 0)
+            l->shown = (l->shown + 1) % (l->set.count + 1);
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
+enum event { EVENT_QUIT, EVENT_KEY, EVENT_TIME };
+
+static enum event wait_event(struct live *l, uint64_t deadline)
+{
+    for (;;) {
+        if (!sleep_s(0))
+            return EVENT_QUIT;
+        if (suspended || resized) {
+            if (suspended)
+                suspend(l);
+            resized = 0;
+            measure(l);
+            say("\033[2J");
+            return EVENT_KEY;
+        }
+        uint64_t now = clock_ns();
+        if (now >= deadline)
+            return EVENT_TIME;
+        struct pollfd p = {.fd = l->tty, .events = POLLIN};
+        if (poll(&p, 1, clock_poll_ms(deadline, 1000)) <= 0)
+            continue;
+        char keys[16];
+        ssize_t n = read(l->tty, keys, sizeof(keys));
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return EVENT_QUIT; /* the terminal is gone */
+        for (ssize_t i = 0; i < n; i++) {
+            if (keys[i] == '\033')
+                break; /* an arrow or a function key: none of ours */
+            if (!press(l, keys[i]))
+                return EVENT_QUIT;
+        }
+        if (n > 0)
+            return EVENT_KEY;
+    }
+}
+
+static enum err look_again(struct live *l)
+{
+    struct channel_names names = {0};
+    struct sample_set set = {0};
+    enum err e = wanted_channels(l->o, &names);
+    if (e == ERR_OK)
+        e = scanner_refresh(&l->scanner, SCAN_EVERY_NS);
+    if (e == ERR_OK)
+        e = sample_set_take(&set, &names, &l->scanner.scan);
+    channel_names_free(&names);
+    if (e != ERR_OK)
+        return e;
+    sample_set_free(&l->old);
+    l->old = l->set;
+    l->set = set;
+    remember(l);
+    return ERR_OK;
+}
+
+/* ERR_OK with *code, or what went wrong. */
+static enum err live_loop(struct live *l, int *exit_code)
+{
+    uint64_t step = (uint64_t)(l->o->interval_s * 1e9), next = clock_ns();
+    enum event event = EVENT_TIME;
+    enum err e = ERR_OK;
+    int code = EXIT_FINE;
+    for (long n = 0; e == ERR_OK && code == EXIT_FINE;) {
+        if (event == EVENT_QUIT ||
+            (event == EVENT_TIME && l->o->count > 0 && n++ == l->o->count))
+            break;
+        if (event == EVENT_TIME) {
+            if (!l->paused)
+                e = look_again(l);
+            next += step;
+            if (next < clock_ns())
+                next = clock_ns() + step; /* we slept, or were stopped */
+        }
+        if (e == ERR_OK)
+            code = draw(l);
+        if (code == EXIT_FINE)
+            event = wait_event(l, next);
+    }
+    *exit_code = code;
+    return e;
+}
+
+int run_live(const struct options *o)
+{
+    struct live l = {.o = o, .tty = -1, .one = o->names.count == 1};
+    struct sigaction resize = {.sa_handler = on_resize};
+    struct sigaction stop = {.sa_handler = on_suspend};
+    int opened = -1;
+    if (isatty(STDIN_FILENO) == 1)
+        l.tty = STDIN_FILENO;
+    else
+        l.tty = opened = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    if (l.tty >= 0 && tcgetattr(l.tty, &l.saved) < 0)
+        l.tty = -1;
+    sigaction(SIGWINCH, &resize, NULL);
+    sigaction(SIGTSTP, &stop, NULL);
+    measure(&l);
+    enter_screen(&l);
+    int code;
+    enum err e = live_loop(&l, &code);
+    leave_screen(&l);
+    if (e != ERR_OK)
+        code = fail(EXIT_SYSTEM, "cannot look at the channels: %s", err_str(e));
+    if (opened >= 0)
+        close(opened);
+    for (size_t i = 0; i < l.nhistories; i++)
+        free(l.histories[i]);
+    sample_set_free(&l.old);
+    sample_set_free(&l.set);
+    scanner_free(&l.scanner);
+    return code;
+}

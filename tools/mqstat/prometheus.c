@@ -1,0 +1,429 @@
+/* The text exposition format, and a small server for it on loopback. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "tools/mqstat/mqstat.h"
+
+/* Upper edges of the exposed buckets in ns. They stay, so that stored series
+ * can be compared; a value within 1.6 percent of an edge may count on either
+ * side of it. */
+static const uint64_t edges_ns[] = {
+    5000,       10000,       25000,       50000,     100000,     250000,
+    500000,     1000000,     2500000,     5000000,   10000000,   25000000,
+    50000000,   100000000,   250000000,   500000000, 1000000000, 2500000000,
+    5000000000, 10000000000, 60000000000,
+};
+#define EDGES (sizeof(edges_ns) / sizeof(edges_ns[0]))
+
+static void put_label(struct text *out, const char *value)
+{
+    for (; *value != '\0'; value++) {
+        if (*value == '\\' || *value == '"')
+            text_add(out, "\\%c", *value);
+        else if (*value == '\n')
+            text_add(out, "\\n");
+        else if ((unsigned char)*value < 0x20 || (unsigned char)*value > 0x7e)
+            text_add(out, "?"); /* label values must be UTF-8 */
+        else
+            text_bytes(out, value, 1);
+    }
+}
+
+static void put_family(struct text *out, const char *name, const char *type,
+                       const char *help)
+{
+    text_add(out, "# HELP mqredis_%s %s\n# TYPE mqredis_%s %s\n", name, help,
+             name, type);
+}
+
+/* Opens a sample's line: name and labels up to the value. `extra` is another
+ * label, already escaped, or NULL. */
+static void put_name(struct text *out, const char *name, const struct sample *s,
+                     const char *extra)
+{
+    text_add(out, "mqredis_%s{channel=\"", name);
+    put_label(out, s->name);
+    text_add(out, "\"%s%s} ", extra ? "," : "", extra ? extra : "");
+}
+
+static void put_value(struct text *out, const char *name,
+                      const struct sample *s, double value)
+{
+    put_name(out, name, s, NULL);
+    text_add(out, "%.15g\n", value);
+}
+
+static void put_states(struct text *out, const struct sample_set *set)
+{
+    put_family(out, "up", "gauge",
+               "1 if the manager lives and is connected to Redis");
+    for (size_t i = 0; i < set->count; i++)
+        put_value(out, "up", set->items[i],
+                  sample_health(set->items[i]) == HEALTH_FINE);
+    put_family(out, "state", "gauge", "1 for the state that the manager is in");
+    for (size_t i = 0; i < set->count; i++) {
+        char label[64];
+        snprintf(label, sizeof(label), "state=\"%s\"",
+                 sample_state(set->items[i]));
+        put_name(out, "state", set->items[i], label);
+        text_add(out, "1\n");
+    }
+    put_family(out, "start_time_seconds", "gauge",
+               "when the manager started, seconds of Unix time");
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    double now = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    for (size_t i = 0; i < set->count; i++) {
+        const struct sample *s = set->items[i];
+        if (s->has_status && s->alive != ALIVE_NO)
+            put_value(out, "start_time_seconds", s,
+                      now - (double)(s->now_ns - s->state.started_ns) / 1e9);
+    }
+}
+
+enum queue_value {
+    QUEUE_MESSAGES,
+    QUEUE_CAPACITY,
+    QUEUE_MSGSIZE,
+    QUEUE_BLOCKED,
+    QUEUE_SENDERS,
+    QUEUE_VALUES
+};
+
+static void put_queue_values(struct text *out, const struct sample_set *set)
+{
+    static const char *const names[QUEUE_VALUES][2] = {
+        {"queue_messages", "messages in the queue"},
+        {"queue_capacity_messages", "messages that the queue can hold"},
+        {"queue_message_size_bytes", "bytes that a message can have"},
+        {"queue_blocked_senders", "threads asleep in a send: the queue is "
+                                  "full"},
+        {"senders", "processes that have the channel open"},
+    };
+    for (int v = 0; v < QUEUE_VALUES; v++) {
+        put_family(out, names[v][0], "gauge", names[v][1]);
+        for (size_t i = 0; i < set->count; i++) {
+            const struct sample *s = set->items[i];
+            const long values[QUEUE_VALUES] = {
+                s->has_queue ? s->depth : -1, s->has_queue ? s->capacity : -1,
+                s->has_queue ? s->msgsize : -1,
+                s->queue_known ? s->blocked : -1, s->senders};
+            if (values[v] >= 0)
+                put_value(out, names[v][0], s, (double)values[v]);
+        }
+    }
+}
+
+static void put_counters(struct text *out, const struct sample_set *set)
+{
+    char name[80];
+    for (size_t c = 0; c < COUNTER_COUNT; c++) {
+        snprintf(name, sizeof(name), "%s_total", status_counters[c].name);
+        put_family(out, name, "counter", status_counters[c].help);
+        for (size_t i = 0; i < set->count; i++) {
+            if (!set->items[i]->has_status)
+                continue;
+            put_name(out, name, set->items[i], NULL);
+            text_add(out, "%" PRIu64 "\n",
+                     counter_get(&set->items[i]->raw.counters[c]));
+        }
+    }
+    for (size_t g = 0; g < GAUGE_COUNT; g++) {
+        put_family(out, status_gauges[g].name, "gauge", status_gauges[g].help);
+        for (size_t i = 0; i < set->count; i++) {
+            if (!set->items[i]->has_status)
+                continue;
+            put_name(out, status_gauges[g].name, set->items[i], NULL);
+            text_add(out, "%" PRIu64 "\n",
+                     counter_get(&set->items[i]->raw.gauges[g]));
+        }
+    }
+}
+
+static void put_histogram(struct text *out, const char *name,
+                          const struct sample *s, const struct histogram *h)
+{
+    char bucket[80], label[64];
+    snprintf(bucket, sizeof(bucket), "%.64s_bucket", name);
+    uint64_t total = 0;
+    size_t at = 0;
+    for (size_t e = 0; e < EDGES; e++) {
+        for (; at < HISTOGRAM_BUCKETS; at++) {
+            uint64_t middle = (histogram_low(at) + histogram_high(at)) / 2;
+            if (middle > edges_ns[e])
+                break;
+            total += counter_get(&h->buckets[at]);
+        }
+        snprintf(label, sizeof(label), "le=\"%g\"", (double)edges_ns[e] / 1e9);
+        put_name(out, bucket, s, label);
+        text_add(out, "%" PRIu64 "\n", total);
+    }
+    for (; at < HISTOGRAM_BUCKETS; at++)
+        total += counter_get(&h->buckets[at]);
+    put_name(out, bucket, s, "le=\"+Inf\"");
+    text_add(out, "%" PRIu64 "\n", total);
+    snprintf(bucket, sizeof(bucket), "%.64s_sum", name);
+    put_name(out, bucket, s, NULL);
+    text_add(out, "%.9f\n", (double)counter_get(&h->sum_ns) / 1e9);
+    /* The buckets' own sum: `count` may be a value behind or ahead of them,
+     * and a reader insists that +Inf and count agree. */
+    snprintf(bucket, sizeof(bucket), "%.64s_count", name);
+    put_name(out, bucket, s, NULL);
+    text_add(out, "%" PRIu64 "\n", total);
+}
+
+void prometheus_channels(struct text *out, const struct sample_set *set)
+{
+    put_states(out, set);
+    put_queue_values(out, set);
+    put_counters(out, set);
+    for (size_t t = 0; t < TIME_COUNT; t++) {
+        char name[64];
+        snprintf(name, sizeof(name), "%s_seconds", status_times[t].name);
+        put_family(out, name, "histogram", status_times[t].help);
+        for (size_t i = 0; i < set->count; i++)
+            if (set->items[i]->has_status)
+                put_histogram(out, name, set->items[i],
+                              &set->items[i]->raw.times[t]);
+    }
+}
+
+/* ---- serving it ---- */
+
+#define SERVED_MAX 16
+#define REQUEST_MAX 4096
+#define SERVE_FOR_NS (5 * NS_PER_S)
+
+struct served {
+    int fd; /* -1: free */
+    uint64_t deadline;
+    size_t have;
+    char request[REQUEST_MAX];
+    struct text reply;
+    size_t sent;
+};
+
+static void served_close(struct served *c)
+{
+    close(c->fd);
+    text_free(&c->reply);
+    c->fd = -1;
+}
+
+static void answer(struct served *c, const struct options *o)
+{
+    struct text body = {0};
+    const char *status = "200 OK", *type = "text/plain; version=0.0.4";
+    bool get = strncmp(c->request, "GET ", 4) == 0;
+    if (!get) {
+        status = "405 Method Not Allowed";
+        text_add(&body, "GET only\n");
+    } else if (strncmp(c->request + 4, "/metrics ", 9) != 0 &&
+               strncmp(c->request + 4, "/metrics?", 9) != 0) {
+        status = "404 Not Found";
+        text_add(&body, "/metrics is all there is\n");
+    } else {
+        struct channel_names names = {0};
+        struct sample_set set = {0};
+        struct scanner scanner = {0};
+        if (wanted_channels(o, &names) != ERR_OK ||
+            scanner_refresh(&scanner, 0) != ERR_OK ||
+            sample_set_take(&set, &names, &scanner.scan) != ERR_OK)
+            body.failed = true;
+        else
+            prometheus_channels(&body, &set);
+        sample_set_free(&set);
+        scanner_free(&scanner);
+        channel_names_free(&names);
+        if (body.failed) {
+            text_clear(&body);
+            status = "500 Internal Server Error";
+            text_add(&body, "out of memory\n");
+        }
+    }
+    text_add(&c->reply,
+             "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+             "Connection: close\r\n\r\n",
+             status, type, body.len);
+    text_bytes(&c->reply, body.data ? body.data : "", body.len);
+    text_free(&body);
+    if (c->reply.failed)
+        served_close(c);
+}
+
+static void serve_read(struct served *c, const struct options *o)
+{
+    ssize_t n = recv(c->fd, c->request + c->have,
+                     sizeof(c->request) - 1 - c->have, MSG_DONTWAIT);
+    if (n <= 0) {
+        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+            served_close(c);
+        return;
+    }
+    c->have += (size_t)n;
+    c->request[c->have] = '\0';
+    if (strstr(c->request, "\r\n\r\n") != NULL)
+        answer(c, o);
+    else if (c->have == sizeof(c->request) - 1)
+        served_close(c);
+}
+
+static void serve_write(struct served *c)
+{
+    ssize_t n = send(c->fd, c->reply.data + c->sent, c->reply.len - c->sent,
+                     MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n > 0)
+        c->sent += (size_t)n;
+    if (n <= 0 || c->sent == c->reply.len)
+        served_close(c);
+}
+
+static void serve_accept(int listener, struct served *all)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    for (size_t i = 0; i < SERVED_MAX; i++) {
+        if (all[i].fd >= 0)
+            continue;
+        memset(&all[i], 0, sizeof(all[i]));
+        all[i].fd = fd;
+        all[i].deadline = clock_ns() + SERVE_FOR_NS;
+        return;
+    }
+    close(fd); /* as many as this are no scrape */
+}
+
+/* One round: waits, then serves whoever is ready. False on a signal. */
+static bool serve_round(int listener, struct served *all,
+                        const struct options *o)
+{
+    struct pollfd p[SERVED_MAX + 1] = {{.fd = listener, .events = POLLIN}};
+    uint64_t now = clock_ns();
+    for (size_t i = 0; i < SERVED_MAX; i++) {
+        if (all[i].fd >= 0 && now > all[i].deadline)
+            served_close(&all[i]);
+        p[i + 1].fd = all[i].fd;
+        p[i + 1].events = all[i].reply.len > 0 ? POLLOUT : POLLIN;
+    }
+    int n = poll(p, SERVED_MAX + 1, 1000);
+    if (n < 0)
+        return errno == EINTR && sleep_s(0);
+    for (size_t i = 0; i < SERVED_MAX; i++) {
+        if (all[i].fd < 0 || p[i + 1].revents == 0)
+            continue;
+        if (all[i].reply.len > 0)
+            serve_write(&all[i]);
+        else
+            serve_read(&all[i], o);
+    }
+    if (p[0].revents != 0)
+        serve_accept(listener, all);
+    return sleep_s(0);
+}
+
+static bool is_loopback(const struct sockaddr *a)
+{
+    if (a->sa_family == AF_INET) {
+        struct sockaddr_in in;
+        memcpy(&in, a, sizeof(in));
+        return (ntohl(in.sin_addr.s_addr) >> 24) == 127;
+    }
+    struct sockaddr_in6 in6;
+    memcpy(&in6, a, sizeof(in6));
+    return IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr);
+}
+
+/* -1, or the exit code. */
+static int listen_on(const char *where, int *listener)
+{
+    char host[256];
+    const char *colon = strrchr(where, ':');
+    size_t len = colon ? (size_t)(colon - where) : 0;
+    if (colon == NULL || len == 0 || len >= sizeof(host) || colon[1] == '\0')
+        return fail(EXIT_USAGE,
+                    "--listen %.80s: give ADDR:PORT, such as "
+                    "127.0.0.1:9121",
+                    where);
+    memcpy(host, where, len);
+    host[len] = '\0';
+    if (host[0] == '[' && host[len - 1] == ']') {
+        memmove(host, host + 1, len - 2);
+        host[len - 2] = '\0';
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICSERV | AI_PASSIVE};
+    struct addrinfo *found;
+    int e = getaddrinfo(host, colon + 1, &hints, &found);
+    if (e != 0)
+        return fail(EXIT_USAGE, "--listen %.80s: %s", where, gai_strerror(e));
+    int code = -1;
+    if (!is_loopback(found->ai_addr)) {
+        code = fail(EXIT_USAGE,
+                    "--listen %.80s: not a loopback address; put a "
+                    "proxy in front to serve others",
+                    where);
+    } else {
+        int one = 1;
+        *listener = socket(found->ai_family,
+                           SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (*listener < 0 ||
+            setsockopt(*listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) <
+                0 ||
+            bind(*listener, found->ai_addr, found->ai_addrlen) < 0 ||
+            listen(*listener, SERVED_MAX) < 0)
+            code =
+                fail(EXIT_SYSTEM, "--listen %.80s: %s", where, strerror(errno));
+    }
+    freeaddrinfo(found);
+    return code;
+}
+
+static void say_ready(int listener, const char *where)
+{
+    struct sockaddr_storage a;
+    socklen_t len = sizeof(a);
+    char port[16] = "?";
+    if (getsockname(listener, (struct sockaddr *)&a, &len) == 0)
+        getnameinfo((struct sockaddr *)&a, len, NULL, 0, port, sizeof(port),
+                    NI_NUMERICSERV);
+    printf("serving http://%.*s:%s/metrics\n",
+           (int)(strrchr(where, ':') - where), where, port);
+    fflush(stdout);
+}
+
+int run_listen(const struct options *o)
+{
+    int listener = -1;
+    int code = listen_on(o->listen, &listener);
+    struct served *all = calloc(SERVED_MAX, sizeof(*all));
+    if (code < 0 && all == NULL)
+        code = fail(EXIT_SYSTEM, "out of memory");
+    for (size_t i = 0; all != NULL && i < SERVED_MAX; i++)
+        all[i].fd = -1;
+    if (code < 0) {
+        say_ready(listener, o->listen);
+        while (serve_round(listener, all, o))
+            ;
+        for (size_t i = 0; i < SERVED_MAX; i++)
+            if (all[i].fd >= 0)
+                served_close(&all[i]);
+        code = EXIT_FINE;
+    }
+    free(all);
+    if (listener >= 0)
+        close(listener);
+    return code;
+}
