@@ -3,6 +3,7 @@
  * the data are relaxed atomics between two fences. */
 #include "ipc/watch.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -17,6 +18,7 @@
 
 void watch_publish(struct watch *w, const void *value, size_t len)
 {
+    assert(len <= WATCH_VALUE_MAX);
     uint32_t version = atomic_load_explicit(&w->version, memory_order_relaxed);
     uint32_t next = version + 1 == 0 ? WATCH_SLOTS : version + 1;
     _Atomic uint64_t *slot = w->slots[next % WATCH_SLOTS];
@@ -38,6 +40,7 @@ void watch_publish(struct watch *w, const void *value, size_t len)
 enum err watch_read(const struct watch *w, void *value, size_t len,
                     uint32_t *version)
 {
+    assert(len <= WATCH_VALUE_MAX);
     char *to = value;
     for (int i = 0; i < READ_TRIES; i++) {
         uint32_t v = atomic_load_explicit(&w->version, memory_order_acquire);
