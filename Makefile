@@ -98,9 +98,11 @@ $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
 # What judges commands and reads URIs stands alone.
 policy_src := manager/policy.c manager/policy_table.c \
               manager/policy_categories.c manager/policy_learn.c
-TESTS += check_uri check_policy check_policy_server
-EXTRA_check_policy := $(policy_src:%.c=$(BUILD)/obj/%.o)
-EXTRA_check_policy_server := $(EXTRA_check_policy) $(support) \
+policy_obj := $(policy_src:%.c=$(BUILD)/obj/%.o) \
+              $(BUILD)/obj/tests/support_policy.o
+TESTS += check_uri check_policy check_policy_server check_policy_step
+EXTRA_check_policy := $(policy_obj)
+EXTRA_check_policy_server := $(policy_obj) $(support) \
                              $(BUILD)/obj/tests/support_redis.o
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
@@ -110,6 +112,7 @@ FUZZ := fuzz_quote fuzz_resp fuzz_request
 FUZZ += fuzz_uri
 SRC_fuzz_uri := manager/uri.c
 SECONDS ?= 30
+EXTRA_check_policy_step := $(EXTRA_check_policy_server)
 FUZZ_CC ?= clang
 
 manager_obj := $(MANAGER_SRC:%.c=$(BUILD)/obj/%.o)

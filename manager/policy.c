@@ -57,8 +57,8 @@ static inline struct ends ends_of(const char *name, size_t len)
         ends.last = ends.last << 32 | last;
     } else if (len > 0) {
         ends.first = ends.first << 8 | (unsigned char)name[0];
-        ends.last = ends.last << 16 | (unsigned char)name[len / 2] << 8 |
-                    (unsigned char)name[len - 1];
+        ends.last = ends.last << 8 | (unsigned char)name[len / 2];
+        ends.last = ends.last << 8 | (unsigned char)name[len - 1];
     }
     return ends;
 }
