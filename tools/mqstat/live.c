@@ -236,6 +236,12 @@ static double recall(const struct history *h, enum series series, size_t age)
 
 /* ---- drawing ---- */
 
+/* In a low window blank lines and zeros give way to clients. */
+static bool compact(const struct live *l)
+{
+    return l->look.height < 32;
+}
+
 /* Adds one line to the frame, cut to the window. Beyond its height nothing is
  * added; the last row is kept for the keys. */
 static void draw_line(struct live *l, struct text *frame, const char *line)
@@ -446,9 +452,9 @@ static void draw_head(struct live *l, struct text *frame,
                  color(look, s->state.kind == STATE_CONNECTED ? COLOR_DIM
                                                               : COLOR_BAD),
                  text_safe(safe, sizeof(safe), s->state.error));
-    else
-        text_add(&t, "\n");
     draw_text(l, frame, &t);
+    if (!compact(l))
+        draw_line(l, frame, "");
 }
 
 static void draw_gauges(struct live *l, struct text *frame,
@@ -501,22 +507,23 @@ static void draw_times(struct live *l, struct text *frame,
              "max", "per s", color(&l->look, COLOR_OFF));
     for (int i = 0; i < TIME_COUNT; i++) {
         text_add(&t, "  %-12s", names[i]);
+        uint64_t before = 0, now = counter_get(&s->raw.times[i].count);
+        bool known = old != NULL && sample_comparable(old, s);
+        if (known)
+            before = counter_get(&old->raw.times[i].count);
         for (size_t q = 0; q < 5; q++) {
             double ns =
                 quantile_since(old, s, (enum status_time)i, quantiles[q]);
-            const char *text =
-                ns > 0 ? value_time(v, ns, false, &l->look) : "-";
+            const char *text = known && now > before
+                                   ? value_time(v, ns, false, &l->look)
+                                   : "-";
             text_add(&t, "%*s%s", (int)((q ? 10 : 9) - text_columns(text)), "",
                      text);
         }
-        double rate = 0;
-        if (old != NULL && sample_comparable(old, s)) {
-            uint64_t a = counter_get(&old->raw.times[i].count);
-            uint64_t b = counter_get(&s->raw.times[i].count);
-            rate = b > a ? (double)(b - a) * 1e9 /
-                               (double)(s->now_ns - old->now_ns)
-                         : 0;
-        }
+        double rate = known && now > before
+                          ? (double)(now - before) * 1e9 /
+                                (double)(s->now_ns - old->now_ns)
+                          : 0;
         text_add(&t, "%10s\n", value_short(v, rate));
     }
     draw_text(l, frame, &t);
@@ -533,10 +540,13 @@ static void draw_counters(struct live *l, struct text *frame,
     const struct look *look = &l->look;
     char v[VALUE_MAX];
     struct text t = {0}, line = {0};
-    text_add(&t, "\n");
+    if (!compact(l))
+        text_add(&t, "\n");
     for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
         uint64_t n = sample_counter(s, shown[i]);
         bool bad = n > 0 && shown[i] != COUNTER_answered;
+        if (!bad && compact(l) && i > 2)
+            continue;
         text_clear(&line);
         text_add(&line, "  %s%s%s %s%s%s", color(look, COLOR_DIM),
                  status_counters[shown[i]].name, color(look, COLOR_OFF),

@@ -27,7 +27,9 @@ static enum err read_status(struct sample *s, const struct channel *ch)
     if (fd < 0) {
         if (errno == ENOENT)
             return err_say(&s->problem, ERR_ABSENT,
-                           "no manager has run here: no status file");
+                           s->alive == ALIVE_YES
+                               ? "its manager has no status file yet"
+                               : "no manager has run here: no status file");
         if (errno == EACCES)
             return err_say(&s->problem, ERR_DENIED,
                            "no permission to read its status");
