@@ -7,6 +7,7 @@
 CC       ?= cc
 PREFIX   ?= /usr/local
 OBJCOPY  ?= objcopy
+LIBEDIT  ?= $(shell pkg-config --libs libedit 2>/dev/null)
 SANITIZE ?=
 WERROR   ?=
 
@@ -60,6 +61,7 @@ SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
 # TLS where OpenSSL's headers are; OPENSSL= (empty) leaves it out.
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
+               manager/control.c manager/setup.c manager/takeover.c \
                manager/guardian.c manager/intake.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \
                manager/manager.c manager/options.c manager/pipeline.c \
@@ -80,7 +82,13 @@ LIB_SRC := workers/handle.c workers/request.c workers/flight.c \
            workers/submit.c workers/wait.c workers/call.c workers/reply.c \
            workers/format.c workers/fork.c
 
+# The worker proper, and the same with line editing where libedit is there.
+WORKER_SRC := workers/main.c workers/options.c workers/output.c \
+              workers/input.c workers/batch.c workers/prompt.c
+
 PROGRAMS :=
+PROGRAMS += mqredis-worker libmqredis.a libmqredis.so.1
+PROGRAMS += $(if $(LIBEDIT),mqredis-prompt)
 PROGRAMS += mqredis-manager
 PROGRAMS += mqredis-server mqstat
 
@@ -104,21 +112,28 @@ TESTS += check_uri check_policy check_policy_server check_policy_step
 EXTRA_check_policy := $(policy_obj)
 EXTRA_check_policy_server := $(policy_obj) $(support) \
                              $(BUILD)/obj/tests/support_redis.o
+EXTRA_check_policy_step := $(EXTRA_check_policy_server)
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
+
+# The server's suites have it in their own process; the others run the program.
+TESTS += check_server_diff
+EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
+                           $(BUILD)/obj/tests/support_redis.o \
+                           $(BUILD)/libserver.a
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
 # with IPC_SRC and, where defined, SRC_NAME := further sources.
-FUZZ := fuzz_quote fuzz_resp fuzz_request
+FUZZ := fuzz_quote fuzz_resp fuzz_request fuzz_message
 FUZZ += fuzz_uri
 SRC_fuzz_uri := manager/uri.c
 SECONDS ?= 30
-EXTRA_check_policy_step := $(EXTRA_check_policy_server)
 FUZZ_CC ?= clang
 
 manager_obj := $(MANAGER_SRC:%.c=$(BUILD)/obj/%.o)
 ipc_obj    := $(IPC_SRC:%.c=$(BUILD)/obj/%.o)
 server_obj := $(SERVER_SRC:%.c=$(BUILD)/obj/%.o)
 lib_obj    := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
+worker_obj := $(WORKER_SRC:%.c=$(BUILD)/obj/%.o)
 
 # ---- targets ---------------------------------------------------------------
 
@@ -147,6 +162,24 @@ $(BUILD)/libmqredis.so.1: $(lib_obj) $(ipc_obj)
 	$(CC) $(OPT) $(CFLAGS) -shared -Wl,-soname,libmqredis.so.1 -o $@ $^ \
 	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDSAN) $(LDFLAGS) $(LIBS)
 	ln -sf libmqredis.so.1 $(BUILD)/libmqredis.so
+
+# A command from the shell lives about a millisecond, of which a dynamic linker
+# would take a good part: so it is linked statically where that is possible
+# (STATIC= for not).
+STATIC ?= $(if $(SANITIZE),,$(shell echo 'int main(void){return 0;}' | \
+            $(CC) -static-pie -x c -o /dev/null - 2>/dev/null && \
+            echo -static-pie))
+
+$(BUILD)/obj/workers/main.o: ALL_CFLAGS += \
+    -DPROMPT_DIR='"$(PREFIX)/libexec/mqredis"'
+
+$(BUILD)/mqredis-worker: $(worker_obj) $(BUILD)/obj/workers/line_plain.o \
+		$(lib_obj) $(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(STATIC) $(LIBS)
+
+$(BUILD)/mqredis-prompt: $(worker_obj) $(BUILD)/obj/workers/line_edit.o \
+		$(lib_obj) $(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBEDIT) $(LIBS)
 
 $(BUILD)/libserver.a: $(server_obj)
 	$(AR) rcs $@ $^

@@ -191,8 +191,10 @@ static enum err open_folder(struct channel *ch, enum place place,
     ch->dirfd = open(ch->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (ch->dirfd < 0) {
         if (errno == ENOENT)
-            return err_say(why, ERR_ABSENT, "channel '%s': no folder %s",
-                           ch->name, ch->dir);
+            return err_say(why, ERR_ABSENT,
+                           "no manager serves channel '%s' (no folder %s): "
+                           "start one with mqredis-manager --channel %s",
+                           ch->name, ch->dir, ch->name);
         if (errno == EACCES)
             return say_no_permission(ch, why);
         return err_say(why, ERR_SYS, "channel '%s': cannot open folder %s: %s",

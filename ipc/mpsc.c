@@ -266,6 +266,36 @@ enum err mpsc_create(struct mpsc_receiver *rx, const struct channel *ch,
     return e;
 }
 
+enum err mpsc_inherit(struct mpsc_receiver *rx, const struct channel *ch,
+                      struct err_text *why)
+{
+    struct channel_queue q;
+    memset(rx, 0, sizeof(*rx));
+    rx->mq = (mqd_t)-1;
+    rx->senders_fd = rx->receiver_fd = -1;
+    enum err e = channel_read_queue(ch, &q);
+    if (e == ERR_OK) {
+        rx->mq = mq_open(q.name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        if (rx->mq == (mqd_t)-1 ||
+            !attributes(rx->mq, &rx->capacity, &rx->msgsize))
+            e = errno == ENOENT ? ERR_ABSENT : ERR_SYS;
+    }
+    if (e == ERR_OK)
+        e = channel_open_fifo(ch, "senders", O_RDONLY, &rx->senders_fd);
+    if (e == ERR_OK)
+        e = channel_open_fifo(ch, "receiver", O_RDWR, &rx->receiver_fd);
+    if (e != ERR_OK) {
+        err_say(why, e, "channel '%s': cannot join its queue: %s", ch->name,
+                e == ERR_SYS ? strerror(errno) : err_str(e));
+        mpsc_receiver_close(rx);
+        return e;
+    }
+    rx->epoch = q.epoch;
+    rx->reused = true;
+    memcpy(rx->queue, q.name, sizeof(rx->queue));
+    return ERR_OK;
+}
+
 /* ---- receiving ---- */
 
 enum err mpsc_receive(const struct mpsc_receiver *rx, char *buf, size_t size,

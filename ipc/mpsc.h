@@ -62,6 +62,13 @@ MUST_CHECK enum err mpsc_create(struct mpsc_receiver *rx,
                                 uint64_t epoch, struct err_text *note,
                                 struct err_text *why);
 
+/* Joins the queue that a living receiver serves, as its successor: the same
+ * queue, epoch, `senders` and `receiver`, so that senders notice nothing when
+ * the other one leaves. ERR_ABSENT, ERR_SYS, with a line. */
+MUST_CHECK enum err mpsc_inherit(struct mpsc_receiver *rx,
+                                 const struct channel *ch,
+                                 struct err_text *why);
+
 /* Takes the oldest message without waiting. `size` must be rx->msgsize at
  * least. ERR_AGAIN: the queue is empty. */
 MUST_CHECK enum err mpsc_receive(const struct mpsc_receiver *rx, char *buf,

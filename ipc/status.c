@@ -56,9 +56,8 @@ enum err status_create(const struct channel *ch, struct status **status,
     s->magic = STATUS_MAGIC;
     s->version = STATUS_VERSION;
     s->size = sizeof(*s);
-    step = "rename";
-    if (channel_set_mode(ch, fd, channel_mode(ch, 0640)) != ERR_OK ||
-        renameat(ch->dirfd, ".status", ch->dirfd, "status") < 0) {
+    step = "chmod";
+    if (channel_set_mode(ch, fd, channel_mode(ch, 0640)) != ERR_OK) {
         munmap(s, sizeof(*s));
         goto fail;
     }
@@ -71,6 +70,14 @@ fail:
     if (fd >= 0)
         close(fd);
     return ERR_SYS;
+}
+
+enum err status_show(const struct channel *ch, struct err_text *why)
+{
+    if (renameat(ch->dirfd, ".status", ch->dirfd, "status") == 0)
+        return ERR_OK;
+    return err_say(why, ERR_SYS, "cannot rename %s/.status: %s", ch->dir,
+                   strerror(errno));
 }
 
 void status_set_state(struct status *status, struct manager_state *current,

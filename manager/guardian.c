@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,7 +72,8 @@ void clean_up(const struct estate *estate)
         return;
     }
     size_t removed = 0;
-    if (oneshot_sweep(estate->channel->reply_fd, &removed) == ERR_OK)
+    if (oneshot_sweep(estate->channel->reply_fd, &removed) == ERR_OK &&
+        estate->status != NULL)
         status_count(estate->status, COUNTER_swept, removed);
 }
 
@@ -114,6 +116,10 @@ static bool wait_for_end(int life)
 
 static void take_over(const struct estate *e)
 {
+    /* The lock is held through the descriptor that the manager left us, unless
+     * it gave the channel to a successor before it died. */
+    if (flock(e->lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return;
     snprintf(e->state->error, sizeof(e->state->error),
              "the manager was killed");
     status_set_state(e->status, e->state, STATE_DIED);

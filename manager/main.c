@@ -20,10 +20,14 @@ int main(int argc, char **argv)
     if (verdict == OPTIONS_RUN) {
         log_set_level(options.log_level);
         struct manager manager;
-        if (manager_start(&manager, &options, &status, &why) == ERR_OK)
-            status = manager_run(&manager);
-        else
-            log_error("%s", why.text);
+        bool again;
+        do {
+            again = false;
+            if (manager_start(&manager, &options, &status, &why) == ERR_OK)
+                status = manager_run(&manager, &again);
+            else
+                log_error("%s", why.text);
+        } while (again);
     }
     options_release(&options);
     return status;

@@ -20,20 +20,18 @@
 
 #define HOUSEKEEPING_NS (5 * NS_PER_S)
 #define SWEEP_NS (60 * NS_PER_S)
-#define LOCK_WAIT_MS 1000 /* a dying manager's guardian needs some of it */
 #define MESSAGES_PER_ROUND 64
-#define DESCRIPTORS_SPARE 64 /* for everything that is no reply pipe */
 
 /* ---- state ---- */
 
-static void publish(struct manager *m)
+void manager_publish(struct manager *m)
 {
     uint32_t kind = STATE_CONNECTED;
     const struct conn *down = NULL;
     for (uint32_t i = 0; i < m->routes.shared_count && down == NULL; i++)
         if (m->routes.shared[i].state != CONN_READY)
             down = &m->routes.shared[i];
-    if (m->draining || m->closing)
+    if (m->draining || m->closing || m->handover.step != HANDOVER_NONE)
         kind = STATE_DRAINING;
     else if (m->paused)
         kind = STATE_PAUSED;
@@ -61,7 +59,7 @@ static void announce(struct manager *m)
 
 /* A shared connection came up or went down. One line a change; attempts that
  * fail again are told sparingly. */
-static void connection_changed(void *context, struct conn *c)
+void manager_connection_changed(void *context, struct conn *c)
 {
     struct manager *m = context;
     if (c->state == CONN_READY) {
@@ -69,7 +67,7 @@ static void connection_changed(void *context, struct conn *c)
         m->retry_limit = (struct log_limit){0};
         if (m->announced)
             log_info("connected to %s", m->server);
-        else if (routes_ready(&m->routes))
+        else if (routes_ready(&m->routes) && m->takeover.step == TAKEOVER_NONE)
             announce(m);
     } else if (c->state == CONN_WAITING) {
         if (c->attempt == 1 && m->announced) {
@@ -81,7 +79,7 @@ static void connection_changed(void *context, struct conn *c)
                      c->error.text);
         }
     }
-    publish(m);
+    manager_publish(m);
 }
 
 /* ---- taking ---- */
@@ -90,6 +88,8 @@ static bool may_take(const struct manager *m)
 {
     const struct options *o = m->options;
     return !m->draining && !m->paused && !m->done &&
+           m->handover.step == HANDOVER_NONE &&
+           m->takeover.step == TAKEOVER_NONE &&
            m->answers.inflight < o->max_inflight &&
            routes_unsent(&m->routes) < o->max_inflight_bytes &&
            (o->when_down_fail || routes_ready(&m->routes));
@@ -109,7 +109,7 @@ static void take(struct manager *m)
     }
 }
 
-static void queue_ready(void *owner, uint32_t events)
+void manager_queue_ready(void *owner, uint32_t events)
 {
     struct manager *m = owner;
     (void)events;
@@ -128,7 +128,7 @@ static void watch_queue(struct manager *m)
 
 /* ---- ending ---- */
 
-static void senders_changed(void *owner, uint32_t events)
+void manager_senders_changed(void *owner, uint32_t events)
 {
     (void)owner;
     (void)events; /* asked for by poll where it matters: see check_closed */
@@ -138,7 +138,8 @@ static void senders_changed(void *owner, uint32_t events)
  * everything is answered. */
 static void check_closed(struct manager *m)
 {
-    if (!m->options->exit_when_closed || m->draining)
+    if (!m->options->exit_when_closed || m->draining ||
+        m->handover.step != HANDOVER_NONE || m->takeover.step != TAKEOVER_NONE)
         return;
     if (m->answers.inflight > 0 || m->readers.total_backlog > 0 ||
         !mpsc_senders_gone(&m->rx))
@@ -163,7 +164,7 @@ static void begin_drain(struct manager *m, const char *why)
     m->drain_until_ns = clock_deadline((int64_t)m->options->drain_timeout_ms);
     log_info("%s: answering %u commands in flight, then ending", why,
              m->answers.inflight);
-    publish(m);
+    manager_publish(m);
 }
 
 static void check_drained(struct manager *m, uint64_t now)
@@ -179,6 +180,69 @@ static void check_drained(struct manager *m, uint64_t now)
     m->done = true;
 }
 
+/* New connections use what is in the files now. */
+static void reload(struct manager *m)
+{
+    struct err_text why;
+    if (options_reload(m->options, &m->conn_options.uri, &why) != ERR_OK)
+        log_error("reload: %s; nothing was changed", why.text);
+    else
+        log_info("reloaded: the next connection uses what the files say now");
+}
+
+static void kill_client(struct manager *m, pid_t pid)
+{
+    uint32_t ended = 0;
+    for (size_t i = 0; i < STATUS_CLIENTS; i++) {
+        struct client_row row;
+        if (status_client_read(&m->status->clients[i], &row) &&
+            row.pid == (uint32_t)pid)
+            ended += routes_kill_client(&m->routes, m->answers.clients.ids[i]);
+    }
+    log_info("kill-client %ld: %u blocking commands ended", (long)pid, ended);
+}
+
+static void hand_over(struct manager *m, pid_t successor)
+{
+    enum err e = ERR_BUSY;
+    if (!m->draining && !m->done)
+        e = handover_begin(&m->handover, successor,
+                           clock_deadline(m->options->drain_timeout_ms));
+    if (e != ERR_OK) {
+        log_warn("takeover by pid %ld refused: %s", (long)successor,
+                 e == ERR_BUSY ? "already ending" : "no such process here");
+        return;
+    }
+    log_info("handing over to pid %ld: answering %u commands in flight",
+             (long)successor, m->answers.inflight);
+    manager_publish(m);
+}
+
+void manager_said(void *context, enum control_verb verb, pid_t pid)
+{
+    struct manager *m = context;
+    switch (verb) {
+    case CONTROL_PAUSE:
+    case CONTROL_RESUME:
+        m->paused = verb == CONTROL_PAUSE;
+        log_info(m->paused ? "paused: senders wait" : "resumed");
+        manager_publish(m);
+        break;
+    case CONTROL_DRAIN:
+        begin_drain(m, "drain");
+        break;
+    case CONTROL_RELOAD:
+        reload(m);
+        break;
+    case CONTROL_KILL_CLIENT:
+        kill_client(m, pid);
+        break;
+    case CONTROL_TAKEOVER:
+        hand_over(m, pid);
+        break;
+    }
+}
+
 static void watch_children(struct manager *m)
 {
     int status;
@@ -191,14 +255,13 @@ static void watch_children(struct manager *m)
         if (m->done)
             continue;
         log_warn("the guardian (pid %ld) is gone: starting another", (long)pid);
-        struct estate estate = {&m->channel, &m->rx, m->status, &m->state,
-                                m->lock_fd};
+        struct estate estate = manager_estate(m);
         if (guardian_start(&m->guardian, &estate) != ERR_OK)
             log_error("cannot start a guardian: %s", strerror(errno));
     }
 }
 
-static void signal_ready(void *owner, uint32_t events)
+void manager_signal_ready(void *owner, uint32_t events)
 {
     struct manager *m = owner;
     struct signalfd_siginfo si;
@@ -208,7 +271,111 @@ static void signal_ready(void *owner, uint32_t events)
             watch_children(m);
         else if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT)
             begin_drain(m, si.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+        else if (si.ssi_signo == SIGHUP)
+            reload(m);
     }
+}
+
+/* ---- succession ---- */
+
+#define SUCCESSION_TICK_NS NS_PER_MS
+
+static void go_on(struct manager *m)
+{
+    log_warn("the successor died before it took over: going on");
+    handover_end(&m->handover, HANDOVER_NONE);
+    manager_publish(m);
+}
+
+/* The old one's steps; see takeover.h. */
+static uint64_t tick_handover(struct manager *m, uint64_t now)
+{
+    struct handover *h = &m->handover;
+    pid_t holder;
+    switch (h->step) {
+    case HANDOVER_NONE:
+    case HANDOVER_DONE:
+        return 0;
+    case HANDOVER_ANSWERING:
+        if (handover_forsaken(h)) {
+            go_on(m);
+            return 0;
+        }
+        if (routes_shared_idle(&m->routes) || now >= h->until_ns) {
+            status_set_state(m->status, &m->state, STATE_CLOSED);
+            handover_unlock(h, m->lock_fd);
+        }
+        break;
+    case HANDOVER_UNLOCKED:
+        if (channel_locked(&m->channel, &holder)) {
+            log_info("handed over to pid %ld", (long)h->successor);
+            handover_end(h, HANDOVER_DONE);
+            guardian_dismiss(&m->guardian);
+            close(m->rx.receiver_fd);
+            m->rx.receiver_fd = -1;
+            control_close(&m->control, &m->loop);
+            m->draining = true;
+            m->drain_until_ns = clock_deadline(m->options->drain_timeout_ms);
+        } else if (handover_forsaken(h) && handover_relock(h, m->lock_fd)) {
+            go_on(m);
+            return 0;
+        }
+        break;
+    }
+    return now + SUCCESSION_TICK_NS;
+}
+
+static void fail_takeover(struct manager *m, const char *why)
+{
+    log_error("takeover: %s; the old manager goes on", why);
+    m->exit_status = EX_UNAVAILABLE;
+    m->done = true;
+}
+
+/* The new one's steps. */
+static uint64_t tick_takeover(struct manager *m, uint64_t now)
+{
+    struct takeover *t = &m->takeover;
+    struct err_text why;
+    if (t->step == TAKEOVER_NONE)
+        return 0;
+    if (m->draining) {
+        fail_takeover(m, "told to end");
+        return 0;
+    }
+    if (t->step == TAKEOVER_CONNECTING) {
+        if (routes_ready(&m->routes)) {
+            if (takeover_ask(
+                    t, &m->channel,
+                    clock_deadline(2 * m->options->drain_timeout_ms + 5000),
+                    &why) != ERR_OK)
+                fail_takeover(m, why.text);
+        } else if (now >= t->until_ns) {
+            fail_takeover(m, "no connection to Redis");
+        }
+        return t->step == TAKEOVER_WAITING ? now + SUCCESSION_TICK_NS
+                                           : t->until_ns;
+    }
+    enum err e = takeover_try(t, &m->channel, &m->lock_fd);
+    if (e == ERR_AGAIN) {
+        if (now >= t->until_ns)
+            fail_takeover(m, "the old manager did not let go in time");
+        return now + SUCCESSION_TICK_NS;
+    }
+    takeover_end(t);
+    if (e == ERR_OK)
+        e = manager_own(m, &why);
+    else
+        err_say(&why, e, "the old manager died in the middle of it");
+    if (e == ERR_OK) {
+        manager_publish(m);
+        announce(m);
+    } else {
+        log_warn("takeover: %s: starting afresh", why.text);
+        m->again = true;
+        m->done = true;
+    }
+    return 0;
 }
 
 /* ---- housekeeping ---- */
@@ -216,7 +383,8 @@ static void signal_ready(void *owner, uint32_t events)
 static void keep_house(struct manager *m, uint64_t now)
 {
     m->housekeeping_ns = now + HOUSEKEEPING_NS;
-    if (mpsc_unlinked(&m->rx) && !m->draining) {
+    if (mpsc_unlinked(&m->rx) && !m->draining &&
+        m->handover.step == HANDOVER_NONE) {
         log_error("queue %s was removed under us (RemoveIPC of logind?): "
                   "ending",
                   m->rx.queue);
@@ -229,233 +397,37 @@ static void keep_house(struct manager *m, uint64_t now)
     }
 }
 
-/* ---- starting ---- */
-
-static enum err raise_msg_max(const struct options *o, struct err_text *why)
-{
-    static const char path[] = "/proc/sys/fs/mqueue/msg_max";
-    FILE *f = fopen(path, "re");
-    long now = 0;
-    if (f != NULL) {
-        if (fscanf(f, "%ld", &now) != 1)
-            now = 0;
-        fclose(f);
-    }
-    if (now >= o->queue.capacity)
-        return ERR_OK;
-    f = fopen(path, "we");
-    if (f != NULL) {
-        bool ok = fprintf(f, "%ld\n", o->queue.capacity) > 0;
-        ok = fclose(f) == 0 && ok;
-        if (ok)
-            return ERR_OK;
-    }
-    return err_say(why, ERR_DENIED,
-                   "--raise-msg-max: cannot write %s: %s: start as root, or "
-                   "sysctl -w fs.mqueue.msg_max=%ld",
-                   path, strerror(errno), o->queue.capacity);
-}
-
-/* As many descriptors as the hard limit allows; returns how many. */
-static uint32_t raise_descriptors(void)
-{
-    struct rlimit rl;
-    if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
-        return 1024;
-    rl.rlim_cur = rl.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
-        getrlimit(RLIMIT_NOFILE, &rl);
-    return rl.rlim_cur > UINT32_MAX ? UINT32_MAX : (uint32_t)rl.rlim_cur;
-}
-
-static enum err open_signals(struct manager *m)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGCHLD);
-    signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return ERR_SYS;
-    m->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return m->signal_fd < 0 ? ERR_SYS : ERR_OK;
-}
-
-static void describe(struct manager *m)
-{
-    const struct options *o = m->options;
-    m->state.pid = (int32_t)getpid();
-    m->state.epoch = m->rx.epoch;
-    m->state.started_ns = clock_ns();
-    m->state.capacity = (uint32_t)m->rx.capacity;
-    m->state.msgsize = (uint32_t)m->rx.msgsize;
-    m->state.window = o->max_inflight;
-    snprintf(m->state.queue, sizeof(m->state.queue), "%s", m->rx.queue);
-    uri_show(&o->uri, m->server, sizeof(m->server));
-    snprintf(m->state.server, sizeof(m->state.server), "%s", m->server);
-    m->conn_options = (struct conn_options){
-        .uri = o->uri,
-        .resp = o->resp,
-        .connect_timeout_ms = o->connect_timeout_ms,
-        .reconnect_max_ms = o->reconnect_max_ms,
-        .silence_ms = o->silence_timeout_ms,
-        .keep_unsent = !o->when_down_fail,
-    };
-    snprintf(m->conn_options.client_name, sizeof(m->conn_options.client_name),
-             "%s", o->client_name);
-}
-
-/* The channel: folder, lock, status, queue. */
-static enum err take_channel(struct manager *m, const struct options *o,
-                             int *exit_status, struct err_text *why)
-{
-    pid_t holder = 0;
-    uint64_t epoch;
-    struct err_text note;
-    *exit_status = EX_UNAVAILABLE;
-    enum err e = channel_create(&m->channel, o->channel, o->group, why);
-    if (e != ERR_OK)
-        return e;
-    e = channel_lock(&m->channel, getpid(), LOCK_WAIT_MS, &m->lock_fd, &holder,
-                     why);
-    if (e == ERR_BUSY)
-        *exit_status = EX_TEMPFAIL;
-    if (e != ERR_OK)
-        return e;
-    if (random_id(&epoch) != ERR_OK)
-        return err_say(why, ERR_SYS, "no random numbers: %s", strerror(errno));
-    e = status_create(&m->channel, &m->status, why);
-    if (e != ERR_OK)
-        return e;
-    e = mpsc_create(&m->rx, &m->channel, &o->queue, epoch, &note, why);
-    if (e != ERR_OK)
-        return e;
-    if (note.text[0] != '\0')
-        log_warn("%s", note.text);
-    return ERR_OK;
-}
-
-/* Everything that serves it. */
-static enum err build(struct manager *m, struct err_text *why)
-{
-    const struct options *o = m->options;
-    uint32_t descriptors = raise_descriptors();
-    uint32_t max_clients = o->max_clients;
-    uint32_t spare =
-        DESCRIPTORS_SPARE + o->connections + o->dedicated_connections;
-    if (descriptors < spare + max_clients)
-        max_clients = descriptors > spare + 16 ? descriptors - spare : 16;
-    uint64_t seed;
-    if (random_id(&seed) != ERR_OK)
-        return err_say(why, ERR_SYS, "no random numbers: %s", strerror(errno));
-    answers_init(&m->answers, &m->readers, m->status, seed);
-    enum err e = loop_init(&m->loop);
-    if (e == ERR_OK)
-        e = readers_init(&m->readers, &m->loop, m->status, m->channel.reply_fd,
-                         max_clients, o->reader_backlog, o->total_backlog);
-    if (e == ERR_OK)
-        e = routes_init(&m->routes, &m->loop, &m->answers, &m->conn_options,
-                        o->connections, o->dedicated_connections,
-                        connection_changed, m);
-    if (e == ERR_OK)
-        e = intake_init(&m->intake, &m->rx, &m->readers, &m->answers,
-                        &m->routes, o->policy, m->status);
-    if (e == ERR_OK)
-        e = loop_add(&m->loop, &m->queue_watcher, m->rx.mq, 0, queue_ready, m);
-    if (e == ERR_OK)
-        e = loop_add(&m->loop, &m->senders_watcher, m->rx.senders_fd, EPOLLET,
-                     senders_changed, m);
-    if (e == ERR_OK)
-        e = loop_add(&m->loop, &m->signal_watcher, m->signal_fd, EPOLLIN,
-                     signal_ready, m);
-    if (e != ERR_OK)
-        return err_say(why, e, "cannot set up: %s",
-                       e == ERR_SYS ? strerror(errno) : err_str(e));
-    return ERR_OK;
-}
-
-static void release(struct manager *m)
-{
-    routes_release(&m->routes);
-    readers_release(&m->readers);
-    intake_release(&m->intake);
-    answers_release(&m->answers);
-    loop_release(&m->loop);
-    if (m->signal_fd >= 0)
-        close(m->signal_fd);
-    mpsc_receiver_close(&m->rx);
-    if (m->status != NULL)
-        status_unmap(m->status);
-    channel_close(&m->channel);
-    if (m->lock_fd >= 0)
-        close(m->lock_fd);
-}
-
-enum err manager_start(struct manager *m, const struct options *o,
-                       int *exit_status, struct err_text *why)
-{
-    memset(m, 0, sizeof(*m));
-    m->options = o;
-    m->lock_fd = m->signal_fd = m->loop.epfd = -1;
-    m->rx.mq = (mqd_t)-1;
-    m->rx.senders_fd = m->rx.receiver_fd = -1;
-    m->channel.dirfd = m->channel.reply_fd = -1;
-    *exit_status = EX_UNAVAILABLE;
-    enum err e = o->raise_msg_max ? raise_msg_max(o, why) : ERR_OK;
-    if (e == ERR_OK)
-        e = take_channel(m, o, exit_status, why);
-    if (e != ERR_OK) {
-        release(m);
-        return e;
-    }
-    describe(m);
-    struct estate estate = {&m->channel, &m->rx, m->status, &m->state,
-                            m->lock_fd};
-    e = open_signals(m);
-    if (e == ERR_OK)
-        e = guardian_start(&m->guardian, &estate);
-    if (e != ERR_OK)
-        err_say(why, e, "cannot start the guardian: %s", strerror(errno));
-    else
-        e = build(m, why);
-    if (e != ERR_OK) {
-        clean_up(&estate);
-        guardian_dismiss(&m->guardian);
-        release(m);
-        return e;
-    }
-    m->answers.now_ns = clock_ns();
-    m->sweep_ns = m->answers.now_ns; /* what a dead manager's workers left */
-    publish(m);
-    routes_start(&m->routes);
-    return ERR_OK;
-}
-
 /* ---- the loop ---- */
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    if (a == 0 || b == 0)
+        return a + b;
+    return a < b ? a : b;
+}
 
 static uint64_t tick(struct manager *m)
 {
     uint64_t now = m->answers.now_ns;
     if (now >= m->housekeeping_ns)
         keep_house(m, now);
+    uint64_t next = tick_handover(m, now);
+    next = sooner(next, tick_takeover(m, now));
     check_drained(m, now);
     check_closed(m);
-    uint64_t next = routes_tick(&m->routes, now);
-    if (next == 0 || next > m->housekeeping_ns)
-        next = m->housekeeping_ns;
-    if (m->draining && m->drain_until_ns < next)
-        next = m->drain_until_ns;
-    return next;
+    next = sooner(next, routes_tick(&m->routes, now));
+    if (m->draining)
+        next = sooner(next, m->drain_until_ns);
+    return sooner(next, m->housekeeping_ns);
 }
 
-static void finish(struct manager *m)
+/* The channel ends with us: everybody gets their answer, and what nobody needs
+ * is removed. */
+static void close_channel(struct manager *m)
 {
     static const char text[] =
         "the manager has ended; the command was not executed";
-    struct estate estate = {&m->channel, &m->rx, m->status, &m->state,
-                            m->lock_fd};
-    routes_stop(&m->routes, "the manager ended");
+    struct estate estate = manager_estate(m);
     last_words(&m->rx, &m->channel, m->status, text);
     status_set_state(m->status, &m->state, STATE_CLOSED);
     guardian_dismiss(&m->guardian);
@@ -464,13 +436,9 @@ static void finish(struct manager *m)
     m->rx.receiver_fd = -1;
     last_words(&m->rx, &m->channel, m->status, text);
     clean_up(&estate);
-    log_info("ended: %" PRIu64 " commands taken, %" PRIu64 " answered",
-             counter_get(&m->status->counters[COUNTER_taken]),
-             counter_get(&m->status->counters[COUNTER_answered]));
-    release(m);
 }
 
-int manager_run(struct manager *m)
+int manager_run(struct manager *m, bool *again)
 {
     while (!m->done) {
         uint64_t next = tick(m);
@@ -488,6 +456,16 @@ int manager_run(struct manager *m)
         routes_flush(&m->routes);
         readers_reap(&m->readers);
     }
-    finish(m);
+    routes_stop(&m->routes, "the manager ended");
+    /* Only its owner may end a channel: not who has handed it over, nor who
+     * never had it. */
+    if (m->handover.step != HANDOVER_DONE &&
+        m->takeover.step == TAKEOVER_NONE && !m->again)
+        close_channel(m);
+    log_info("ended: %" PRIu64 " commands taken, %" PRIu64 " answered",
+             counter_get(&m->status->counters[COUNTER_taken]),
+             counter_get(&m->status->counters[COUNTER_answered]));
+    *again = m->again;
+    manager_release(m);
     return m->exit_status;
 }

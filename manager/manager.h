@@ -14,12 +14,14 @@
 #include "ipc/status.h"
 #include "manager/answer.h"
 #include "manager/conn.h"
+#include "manager/control.h"
 #include "manager/guardian.h"
 #include "manager/intake.h"
 #include "manager/loop.h"
 #include "manager/options.h"
 #include "manager/readers.h"
 #include "manager/routes.h"
+#include "manager/takeover.h"
 
 struct manager {
     const struct options *options;
@@ -35,6 +37,9 @@ struct manager {
     struct conn_options conn_options;
     struct routes routes;
     struct intake intake;
+    struct control control;
+    struct handover handover; /* to a successor */
+    struct takeover takeover; /* from a predecessor */
     struct watcher queue_watcher, senders_watcher, signal_watcher;
     int signal_fd;
     bool queue_ready; /* messages are there */
@@ -44,6 +49,7 @@ struct manager {
     bool paused;
     bool hurry; /* told twice */
     bool done;
+    bool again; /* the predecessor died in the middle: start afresh */
     uint64_t drain_until_ns;
     uint64_t housekeeping_ns; /* next */
     uint64_t sweep_ns;        /* next */
@@ -52,13 +58,38 @@ struct manager {
     int exit_status;
 };
 
-/* Takes the channel and begins to connect. On failure a line, and everything
+/* Takes the channel and begins to connect; with --takeover, and if another
+ * manager serves it, only connects at first. On failure a line, and everything
  * is as before. *exit_status is what the process is to end with then. */
 MUST_CHECK enum err manager_start(struct manager *m, const struct options *o,
                                   int *exit_status, struct err_text *why);
 
 /* Serves until it is told to end, or all senders are gone; cleans up. Returns
- * the exit status. */
-int manager_run(struct manager *m);
+ * the exit status. With *again the manager that was to be replaced died in the
+ * middle of it: manager_start is to be called once more. */
+int manager_run(struct manager *m, bool *again);
+
+/* ---- between setup.c and manager.c ---- */
+
+/* What the guardian, or a cleaning up, works on. */
+static inline struct estate manager_estate(struct manager *m)
+{
+    return (struct estate){&m->channel, &m->rx, m->status, &m->state,
+                           m->lock_fd};
+}
+
+/* Shows the state, listens to the owner, starts the guardian: the lock is
+ * ours. */
+MUST_CHECK enum err manager_own(struct manager *m, struct err_text *why);
+
+void manager_release(struct manager *m);
+void manager_publish(struct manager *m);
+
+/* Handlers; `m` is the manager. */
+void manager_connection_changed(void *m, struct conn *c);
+void manager_queue_ready(void *m, uint32_t events);
+void manager_senders_changed(void *m, uint32_t events);
+void manager_signal_ready(void *m, uint32_t events);
+void manager_said(void *m, enum control_verb verb, pid_t pid);
 
 #endif

@@ -143,18 +143,18 @@ static enum err set_resp(struct options *o, const char *value,
     return e;
 }
 
-static enum err set_password(struct options *o, const char *text, size_t len,
+static enum err set_password(struct uri *uri, const char *text, size_t len,
                              const char *from, struct err_text *why)
 {
-    if (len >= sizeof(o->uri.password))
+    if (len >= sizeof(uri->password))
         return err_say(why, ERR_INVALID, "%s: the password is over %zu bytes",
-                       from, sizeof(o->uri.password) - 1);
-    memcpy(o->uri.password, text, len);
-    o->uri.password[len] = '\0';
+                       from, sizeof(uri->password) - 1);
+    memcpy(uri->password, text, len);
+    uri->password[len] = '\0';
     return ERR_OK;
 }
 
-static enum err read_password(struct options *o, const char *path,
+static enum err read_password(struct uri *uri, const char *path,
                               struct err_text *why)
 {
     char text[1024];
@@ -168,7 +168,19 @@ static enum err read_password(struct options *o, const char *path,
                        strerror(saved));
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
-    return set_password(o, text, (size_t)n, "--password-file", why);
+    return set_password(uri, text, (size_t)n, "--password-file", why);
+}
+
+enum err options_reload(const struct options *o, struct uri *uri,
+                        struct err_text *why)
+{
+    if (o->password_file == NULL)
+        return ERR_OK;
+    struct uri copy = *uri;
+    enum err e = read_password(&copy, o->password_file, why);
+    if (e == ERR_OK)
+        *uri = copy;
+    return e;
 }
 
 static enum err add_deny(struct options *o, const char *value,
@@ -203,7 +215,7 @@ static const struct option_row rows[] = {
      "the channel to serve, or its folder (default)"},
     {"redis", "URI", CALL(set_redis),
      "redis://[user[:password]@]host[:port][/db], rediss://, unix:///path"},
-    {"password-file", "FILE", KIND_TEXT, SIZE_MAX, 0, 0, read_password,
+    {"password-file", "FILE", KIND_TEXT, AT(password_file), 0, 0, NULL,
      "file with the password (else REDISCLI_AUTH, else the URI's)"},
     {"resp", "2|3", CALL(set_resp), "the protocol that workers see (2)"},
     {"client-name", "NAME", KIND_TEXT, AT(client_name), 0, 0, NULL,
@@ -221,6 +233,8 @@ static const struct option_row rows[] = {
     {"raise-msg-max", NULL, KIND_FLAG, AT(raise_msg_max), 0, 0, NULL,
      "raise fs.mqueue.msg_max if the queue needs it (root)"},
     {"group", "GROUP", CALL(set_group), "let its members send"},
+    {"takeover", NULL, KIND_FLAG, AT(takeover), 0, 0, NULL,
+     "replace the manager that serves the channel; no request fails"},
     {"exit-when-closed", NULL, KIND_FLAG, AT(exit_when_closed), 0, 0, NULL,
      "end once the last sender is gone and all is answered"},
     {"when-down", "wait|fail", CALL(set_when_down),
@@ -278,13 +292,11 @@ static void print_help(void)
 static enum err store(struct options *o, const struct option_row *row,
                       const char *value, struct err_text *why)
 {
-    char *at = (char *)o + (row->offset == SIZE_MAX ? 0 : row->offset);
+    char *at = (char *)o + row->offset;
     uint64_t n = 0;
     enum err e;
     switch (row->kind) {
     case KIND_TEXT:
-        if (row->call != NULL)
-            return row->call(o, value, why);
         memcpy(at, &value, sizeof(value));
         return ERR_OK;
     case KIND_FLAG: {
@@ -413,8 +425,10 @@ enum err options_parse(struct options *o, int argc, char **argv,
         return err_say(why, e, "out of memory");
     e = parse_arguments(o, argc, argv, verdict, why);
     const char *auth = getenv("REDISCLI_AUTH");
-    if (e == ERR_OK && auth != NULL && o->uri.password[0] == '\0')
-        e = set_password(o, auth, strlen(auth), "REDISCLI_AUTH", why);
+    if (e == ERR_OK && o->password_file != NULL)
+        e = read_password(&o->uri, o->password_file, why);
+    else if (e == ERR_OK && auth != NULL && o->uri.password[0] == '\0')
+        e = set_password(&o->uri, auth, strlen(auth), "REDISCLI_AUTH", why);
     if (e != ERR_OK)
         options_release(o);
     return e;

@@ -20,6 +20,7 @@ struct options {
     struct mpsc_config queue;
     gid_t group; /* CHANNEL_NO_GROUP unless --group */
     bool raise_msg_max;
+    bool takeover;
     bool exit_when_closed;
     enum log_level log_level;
     struct uri uri;
@@ -38,7 +39,8 @@ struct options {
     uint32_t reconnect_max_ms;
     uint32_t silence_timeout_ms;
     uint32_t drain_timeout_ms;
-    struct policy *policy; /* owned */
+    const char *password_file; /* NULL: none */
+    struct policy *policy;     /* owned */
 };
 
 enum options_verdict { OPTIONS_RUN, OPTIONS_EXIT };
@@ -49,6 +51,11 @@ enum options_verdict { OPTIONS_RUN, OPTIONS_EXIT };
 MUST_CHECK enum err options_parse(struct options *o, int argc, char **argv,
                                   enum options_verdict *verdict,
                                   struct err_text *why);
+/* Reads the files that the options name once more: the password, into *uri.
+ * ERR_INVALID with a line: *uri is as it was. */
+MUST_CHECK enum err options_reload(const struct options *o, struct uri *uri,
+                                   struct err_text *why);
+
 void options_release(struct options *o);
 
 #endif

@@ -199,6 +199,35 @@ size_t routes_unsent(const struct routes *r)
     return sum;
 }
 
+bool routes_shared_idle(const struct routes *r)
+{
+    for (uint32_t i = 0; i < r->shared_count; i++)
+        if (!pipeline_idle(&r->shared[i].pipeline))
+            return false;
+    return true;
+}
+
+static uint32_t kill_in_pool(struct side_pool *pool, uint64_t client)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < pool->max; i++) {
+        struct conn *c = &pool->sides[i].conn;
+        const struct request *req =
+            pool->sides[i].made ? pipeline_front(&c->pipeline) : NULL;
+        if (req == NULL || req->client != client)
+            continue;
+        conn_stop(c, "its connection was closed by the channel's owner");
+        count++;
+    }
+    return count;
+}
+
+uint32_t routes_kill_client(struct routes *r, uint64_t client)
+{
+    return kill_in_pool(&r->dedicated, client) +
+           kill_in_pool(&r->control, client);
+}
+
 /* ---- time ---- */
 
 static uint64_t sooner(uint64_t a, uint64_t b)

@@ -61,6 +61,12 @@ void routes_flush(struct routes *r);
 /* Bytes that wait to be written to shared connections. */
 size_t routes_unsent(const struct routes *r);
 
+/* Whether no shared connection has commands to write or replies to get. */
+bool routes_shared_idle(const struct routes *r);
+
+/* Ends the side connections that block for a client; returns how many. */
+uint32_t routes_kill_client(struct routes *r, uint64_t client);
+
 /* Timers of all connections; returns the next one (0: none). */
 uint64_t routes_tick(struct routes *r, uint64_t now);
 

@@ -15,8 +15,8 @@ struct uri {
     char host[256]; /* a name or an address without brackets; a path if unix */
     uint16_t port;  /* 6379 unless given */
     uint32_t db;
-    char user[128];      /* "" for the default user */
-    char password[512];  /* "" for none */
+    char user[128];     /* "" for the default user */
+    char password[512]; /* "" for none */
 };
 
 /* redis, rediss, valkey, valkeys: [user[:password]@]host[:port][/db], also
