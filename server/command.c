@@ -5,11 +5,13 @@
 #include "server/command.h"
 
 #include <ctype.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "server/blocking.h"
+#include "server/commands.h"
 #include "server/reply.h"
 #include "server/transactions.h"
 
@@ -91,13 +93,25 @@ void command_upper(const char *name, size_t len, char *out, size_t size)
 
 /* ---- refusals ---- */
 
-/* Refuses the request; a transaction that was being queued cannot be executed
- * any more. */
-#define refuse(s, c, ...)                                                      \
-    do {                                                                       \
-        transaction_break(c);                                                  \
-        reply_error(s, c, __VA_ARGS__);                                        \
-    } while (0)
+/* Refuses the request. A transaction that was being queued cannot be executed
+ * any more, and one whose EXEC is refused ends with it. */
+PRINTF_LIKE(3, 4)
+static void refuse(struct server *s, struct client *c, const char *format, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
+    if (c->command == NULL || c->command->run != exec_command) {
+        transaction_break(c);
+        reply_error(s, c, "%s", text);
+        return;
+    }
+    transaction_discard(s, c);
+    reply_error(s, c, "-EXECABORT Transaction discarded because of: %s",
+                text[0] == '-' ? text + 1 : text);
+}
 
 static int shown(size_t len, size_t max)
 {
@@ -196,6 +210,7 @@ void command_call(struct server *s, struct client *c)
 void command_process(struct server *s, struct client *c)
 {
     s->now_ms = 0;
+    c->command = NULL;
     c->command = find(s, c);
     if (c->command == NULL)
         return;

@@ -278,47 +278,60 @@ static const struct parameter parameters[] = {
 
 /* ---- commands ---- */
 
-/* Names are matched in small letters, whatever the client wrote. */
-static bool wanted(const struct client *c, const char *name)
-{
-    for (size_t i = 2; i < c->argc; i++) {
-        char pattern[64];
-        const struct arg *given = &c->argv[i];
-        if (given->len >= sizeof(pattern))
-            continue;
-        for (size_t j = 0; j < given->len; j++) {
-            char byte = given->data[j];
-            pattern[j] =
-                byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
-        }
-        if (glob_match(pattern, given->len, name, strlen(name)))
-            return true;
-    }
-    return false;
-}
-
-void config_get_command(struct server *s, struct client *c)
-{
-    size_t found = 0;
-    for (size_t i = 0; i < PARAMETERS; i++)
-        found += wanted(c, parameters[i].name);
-    reply_map(s, c, found);
-    for (size_t i = 0; i < PARAMETERS; i++) {
-        char value[VALUE_MAX];
-        if (!wanted(c, parameters[i].name))
-            continue;
-        parameters[i].tell(s, value);
-        reply_text(s, c, parameters[i].name);
-        reply_text(s, c, value);
-    }
-}
-
 static const struct parameter *find_parameter(const struct arg *name)
 {
     for (size_t i = 0; i < PARAMETERS; i++)
         if (arg_is(name, parameters[i].name))
             return &parameters[i];
     return NULL;
+}
+
+/* Whether a pattern asks for the name. Patterns are matched in small letters,
+ * whatever the client wrote. */
+static bool matches(const struct arg *given, const char *name)
+{
+    char pattern[64];
+    if (given->len >= sizeof(pattern))
+        return false;
+    for (size_t i = 0; i < given->len; i++) {
+        char byte = given->data[i];
+        pattern[i] = byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
+    }
+    return glob_match(pattern, given->len, name, strlen(name));
+}
+
+/* The name to tell a parameter under, or NULL: it is not asked for. Asked for
+ * by its plain name, it is told under the name as it was written. */
+static const struct arg *asked(const struct client *c,
+                               const struct parameter *p, struct arg *own)
+{
+    const struct arg *found = NULL;
+    *own = (struct arg){{.data = p->name}, strlen(p->name)};
+    for (size_t i = 2; found == NULL && i < c->argc; i++) {
+        if (arg_is(&c->argv[i], p->name))
+            found = &c->argv[i];
+        else if (matches(&c->argv[i], p->name))
+            found = own;
+    }
+    return found;
+}
+
+void config_get_command(struct server *s, struct client *c)
+{
+    struct arg own;
+    size_t found = 0;
+    for (size_t i = 0; i < PARAMETERS; i++)
+        found += asked(c, &parameters[i], &own) != NULL;
+    reply_map(s, c, found);
+    for (size_t i = 0; i < PARAMETERS; i++) {
+        const struct arg *name = asked(c, &parameters[i], &own);
+        char value[VALUE_MAX];
+        if (name == NULL)
+            continue;
+        parameters[i].tell(s, value);
+        reply_arg(s, c, name);
+        reply_text(s, c, value);
+    }
 }
 
 void config_set_command(struct server *s, struct client *c)

@@ -26,6 +26,15 @@ static enum parse fail(struct request *r, const char *why)
     return PARSE_ERROR;
 }
 
+/* Finds the byte that ends a line. Like Redis, sees nothing behind a NUL. */
+static const char *line_end(const char *begin, size_t len, char end)
+{
+    const char *found = memchr(begin, end, len);
+    if (found == NULL || memchr(begin, '\0', (size_t)(found - begin)) != NULL)
+        return NULL;
+    return found;
+}
+
 static struct arg *next_arg(struct request *r, struct mem *m)
 {
     if (r->argc == r->args_cap) {
@@ -110,9 +119,8 @@ bool request_split_line(struct request *r, struct mem *m, const char *line,
 static enum parse parse_inline(struct request *r, struct mem *m,
                                const char *data, size_t len, size_t *used)
 {
-    const char *newline = memchr(data + r->pos, '\n', len - r->pos);
+    const char *newline = line_end(data, len, '\n');
     if (newline == NULL) {
-        r->pos = len;
         if (len > PROTOCOL_INLINE_MAX)
             return fail(r, "too big inline request");
         return PARSE_MORE;
@@ -129,18 +137,18 @@ static enum parse parse_inline(struct request *r, struct mem *m,
 
 /* ---- RESP requests ---- */
 
-/* The number of a header line that begins at data[r->pos] with its type byte.
- * False: not there yet. *valid: whether it is a number. Like Redis, looks for
- * the CR and takes the byte behind it on trust. */
-static bool header(struct request *r, const char *data, size_t len,
-                   int64_t *number, bool *valid)
+/* Reads the header line that begins at data[r->pos] with its type byte, and
+ * returns its length with the line break; 0: it is not whole yet. Like Redis,
+ * looks for the CR and takes the byte behind it on trust. */
+static size_t header(struct request *r, const char *data, size_t len,
+                     int64_t *number, bool *valid)
 {
     const char *begin = data + r->pos;
-    const char *cr = memchr(begin, '\r', len - r->pos);
+    const char *cr = line_end(begin, len - r->pos, '\r');
     if (cr == NULL || cr + 2 > data + len)
-        return false;
+        return 0;
     *valid = number_parse(begin + 1, (size_t)(cr - begin - 1), number);
-    return true;
+    return (size_t)(cr - begin) + 2;
 }
 
 static enum parse parse_count(struct request *r,
@@ -150,7 +158,8 @@ static enum parse parse_count(struct request *r,
     int64_t count;
     bool valid;
     *whole = false;
-    if (!header(r, data, len, &count, &valid)) {
+    size_t line = header(r, data, len, &count, &valid);
+    if (line == 0) {
         if (len > PROTOCOL_INLINE_MAX)
             return fail(r, "too big mbulk count string");
         return PARSE_MORE;
@@ -159,7 +168,7 @@ static enum parse parse_count(struct request *r,
         return fail(r, "invalid multibulk length");
     if (count > 10 && limits->stranger)
         return fail(r, "unauthenticated multibulk length");
-    r->pos = (size_t)((const char *)memchr(data, '\r', len) - data) + 2;
+    r->pos = line;
     r->args_left = count > 0 ? count : 0;
     *whole = true;
     return PARSE_MORE;
@@ -172,7 +181,8 @@ static enum parse parse_bulk_length(struct request *r,
     int64_t bulk;
     bool valid;
     *whole = false;
-    if (!header(r, data, len, &bulk, &valid)) {
+    size_t line = header(r, data, len, &bulk, &valid);
+    if (line == 0) {
         if (len - r->pos > PROTOCOL_INLINE_MAX)
             return fail(r, "too big bulk count string");
         return PARSE_MORE;
@@ -188,8 +198,7 @@ static enum parse parse_bulk_length(struct request *r,
         return fail(r, "invalid bulk length");
     if (bulk > 16384 && limits->stranger)
         return fail(r, "unauthenticated bulk length");
-    const char *cr = memchr(begin, '\r', len - r->pos);
-    r->pos = (size_t)(cr - data) + 2;
+    r->pos += line;
     r->bulk = bulk;
     *whole = true;
     return PARSE_MORE;
