@@ -124,8 +124,9 @@ EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
 # with IPC_SRC and, where defined, SRC_NAME := further sources.
 FUZZ := fuzz_quote fuzz_resp fuzz_request fuzz_message
-FUZZ += fuzz_uri
+FUZZ += fuzz_uri fuzz_policy
 SRC_fuzz_uri := manager/uri.c
+SRC_fuzz_policy := $(policy_src)
 SECONDS ?= 30
 FUZZ_CC ?= clang
 
