@@ -13,9 +13,10 @@
 
 /* ---- one flight ---- */
 
-/* Waits for the answer of a flight that was queued. MQREDIS_OK: it is whole. */
-static enum mqredis_status await(const struct mqredis *mq, struct flight *f,
-                                 struct mqredis_error *why)
+/* Waits for the answer of a flight that was queued; f->failed, and *why is
+ * filled, if it did not come whole. */
+static void await(const struct mqredis *mq, struct flight *f,
+                  struct mqredis_error *why)
 {
     uint64_t end = flight_give_up_ns(f);
     struct pollfd p[2] = {
@@ -30,50 +31,57 @@ static enum mqredis_status await(const struct mqredis *mq, struct flight *f,
          * that died leaves certain answers. */
         enum err e = n < 0 ? ERR_SYS : flight_read(f);
         if (e == ERR_OK)
-            return MQREDIS_OK;
+            return;
         f->failed = true;
         if (e != ERR_AGAIN) {
             flight_say_broken(mq, e, why);
-            return MQREDIS_LOST;
+            return;
         }
         if (n > 0 && p[1].revents != 0) {
             flight_say_dead(mq, why);
-            return MQREDIS_LOST;
+            return;
         }
         if (n == 0 && end != 0 && clock_ns() >= end) {
             flight_say_timeout(mq, f, clock_ns(), why);
-            return MQREDIS_LOST;
+            return;
         }
         f->failed = false;
     }
 }
 
+/* What is to be sent, and in what time. */
+struct order {
+    const char *bytes; /* encoded commands */
+    size_t len;
+    uint64_t started_ns, deadline_ns;
+};
+
 /* Prepares a flight for the request. Lock held. */
-static enum mqredis_status
-take_off(struct mqredis *mq, struct mqredis_request *r, const char *bytes,
-         size_t len, struct flight **out, struct mqredis_error *why)
+static enum mqredis_status take_off(struct mqredis *mq,
+                                    struct mqredis_request *r,
+                                    const struct order *o, struct flight **out,
+                                    struct mqredis_error *why)
 {
-    uint64_t now = clock_ns();
     /* What this thread submitted before comes first. */
     if (mq->unsent.first != NULL)
-        flush_locked(mq, true, handle_deadline(mq, now));
+        flush_locked(mq, true, o->deadline_ns);
     enum mqredis_status s = handle_join(mq, why);
     if (s != MQREDIS_OK)
         return s;
     size_t room = mq->link->tx.msgsize - sizeof(struct message_header);
-    if (len > room)
+    if (o->len > room)
         return error_say(why, MQREDIS_TOO_BIG,
                          "channel '%s': a command of %zu bytes does not fit "
                          "into a message of %zu: not executed",
-                         mq->name, len, mq->link->tx.msgsize);
+                         mq->name, o->len, mq->link->tx.msgsize);
     struct flight *f = flight_get(mq, room);
     if (f == NULL)
         return error_say(why, MQREDIS_NOMEM, "channel '%s': out of memory",
                          mq->name);
     f->sync = true;
     f->flags = r->batch ? 0 : MESSAGE_INDEPENDENT;
-    f->started_ns = now;
-    f->deadline_ns = handle_deadline(mq, now);
+    f->started_ns = o->started_ns;
+    f->deadline_ns = o->deadline_ns;
     for (size_t i = 0; i < r->count; i++) {
         if (!flight_add_command(f, r)) {
             flight_put(mq, f);
@@ -82,8 +90,8 @@ take_off(struct mqredis *mq, struct mqredis_request *r, const char *bytes,
         }
     }
     f->live = 1;
-    memcpy(f->buf + f->len, bytes, len);
-    f->len += len;
+    memcpy(f->buf + f->len, o->bytes, o->len);
+    f->len += o->len;
     s = flight_prepare(mq, f, why);
     if (s != MQREDIS_OK) {
         flight_put(mq, f);
@@ -95,33 +103,61 @@ take_off(struct mqredis *mq, struct mqredis_request *r, const char *bytes,
     return MQREDIS_OK;
 }
 
-/* Runs a request from beginning to end. */
-static void run(struct mqredis *mq, struct mqredis_request *r,
-                const char *bytes, size_t len)
+/* Ends a flight that took off. `e`: of sending. */
+static void touch_down(struct mqredis *mq, struct flight *f, enum err e,
+                       const struct mqredis_error *why)
+{
+    flight_list_remove(&mq->flights, f);
+    if (e != ERR_OK) {
+        /* The slot was never named in a message that was sent. */
+        oneshot_release(&f->link->pool, &f->slot);
+        f->slot.fd = -1;
+    }
+    if (e != ERR_CLOSED) {
+        flight_land(mq, f, why);
+        return;
+    }
+    /* It was certainly not queued: it may go to the next manager. */
+    f->link->dead = true;
+    flight_put(mq, f);
+}
+
+/* Tries once to run a request. ERR_CLOSED: not queued, there was no manager any
+ * more behind a link that is marked as dead now. */
+static enum err try_run(struct mqredis *mq, struct mqredis_request *r,
+                        const struct order *o)
 {
     struct flight *f = NULL;
     struct mqredis_error why;
     pthread_mutex_lock(&mq->lock);
-    enum mqredis_status s = take_off(mq, r, bytes, len, &f, &why);
+    enum mqredis_status s = take_off(mq, r, o, &f, &why);
+    bool dead = s != MQREDIS_OK && mq->link != NULL && mq->link->dead;
     pthread_mutex_unlock(&mq->lock);
+    if (dead)
+        return ERR_CLOSED;
     if (s != MQREDIS_OK) {
         request_fail(r, &why);
-        return;
+        return ERR_OK;
     }
     enum err e = flight_send(f, 0);
     if (e == ERR_OK)
-        s = await(mq, f, &why);
+        await(mq, f, &why);
     else
-        s = flight_send_error(mq, f, e, errno, &why);
+        flight_send_error(mq, f, e, errno, &why);
     pthread_mutex_lock(&mq->lock);
-    flight_list_remove(&mq->flights, f);
-    if (e != ERR_OK) {
-        /* Never named in a message that was sent. */
-        oneshot_release(&f->link->pool, &f->slot);
-        f->slot.fd = -1;
-    }
-    flight_land(mq, f, &why);
+    touch_down(mq, f, e, &why);
     pthread_mutex_unlock(&mq->lock);
+    return e == ERR_CLOSED ? e : ERR_OK;
+}
+
+/* Runs a request from beginning to end. */
+static void run(struct mqredis *mq, struct mqredis_request *r,
+                const char *bytes, size_t len)
+{
+    struct order o = {.bytes = bytes, .len = len, .started_ns = clock_ns()};
+    o.deadline_ns = handle_deadline(mq, o.started_ns);
+    while (try_run(mq, r, &o) == ERR_CLOSED)
+        ;
 }
 
 /* ---- one command ---- */

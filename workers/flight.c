@@ -144,11 +144,8 @@ enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
     if (oneshot_acquire(&f->link->pool, &f->slot) != ERR_OK) {
         int saved = errno;
         f->slot.fd = -1;
-        if (saved == ENOENT)
-            return error_say(why, MQREDIS_UNAVAILABLE,
-                             "channel '%s': its folder has gone, so no "
-                             "manager serves it",
-                             mq->name);
+        /* The folder has gone, and its manager with it. */
+        f->link->dead |= saved == ENOENT;
         return error_say(why, saved == ENOMEM ? MQREDIS_NOMEM : MQREDIS_SYSTEM,
                          "channel '%s': cannot make a reply pipe: %s%s",
                          mq->name, strerror(saved),
@@ -161,7 +158,7 @@ enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
         .epoch = f->link->tx.epoch,
         .client = f->link->pool.client,
         .slot = f->slot.slot,
-        .request = random_stream_next(&mq->ids),
+        .request = random_stream_next(&f->link->ids),
         .deadline_ns = f->deadline_ns,
         .pid = (uint32_t)getpid(),
         .prev_rtt_us = mq->prev_rtt_us,

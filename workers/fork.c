@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool installed;
 static struct mqredis *handles;
 
 static void before_fork(void)
@@ -84,9 +84,6 @@ static void adopt_in_child(struct mqredis *mq)
         mq->inherited = mq->link;
         mq->link = NULL;
     }
-    /* The parent's ids must not come again here. What if the kernel had no
-     * random numbers? It had them before, and clients differ anyway. */
-    (void)!random_stream_init(&mq->ids);
     /* Threads that slept on it are not here. glibc's needs no memory. */
     (void)!handle_init_changed(mq);
 }
@@ -100,21 +97,23 @@ static void after_in_child(void)
     pthread_mutex_unlock(&list_lock);
 }
 
-static void install(void)
+bool fork_add(struct mqredis *mq)
 {
-    pthread_atfork(before_fork, after_in_parent, after_in_child);
-}
-
-void fork_add(struct mqredis *mq)
-{
-    pthread_once(&once, install);
     pthread_mutex_lock(&list_lock);
+    if (!installed)
+        installed =
+            pthread_atfork(before_fork, after_in_parent, after_in_child) == 0;
+    if (!installed) {
+        pthread_mutex_unlock(&list_lock);
+        return false;
+    }
     mq->prev = NULL;
     mq->next = handles;
     if (handles != NULL)
         handles->prev = mq;
     handles = mq;
     pthread_mutex_unlock(&list_lock);
+    return true;
 }
 
 void fork_remove(struct mqredis *mq)

@@ -96,18 +96,23 @@ static enum mqredis_status link_open(const struct mqredis *mq,
         return error_say(why, MQREDIS_NOMEM, "channel '%s': out of memory",
                          mq->name);
     struct err_text text = {.text = ""};
-    uint64_t client;
+    struct {
+        uint64_t client, ids;
+    } seed = {0};
     enum err e = channel_open(&link->ch, mq->channel, &text);
     if (e != ERR_OK)
         goto fail;
-    e = random_id(&client);
+    while (e == ERR_OK && seed.client == 0)
+        e = random_bytes(&seed, sizeof(seed));
     if (e == ERR_OK)
         e = mpsc_open(&link->tx, &link->ch, &text);
     if (e != ERR_OK) {
         channel_close(&link->ch);
         goto fail;
     }
-    oneshot_pool_init(&link->pool, link->ch.reply_fd, link->ch.owner, client);
+    oneshot_pool_init(&link->pool, link->ch.reply_fd, link->ch.owner,
+                      seed.client);
+    link->ids.state = seed.ids;
     link->refs = 1;
     *out = link;
     return MQREDIS_OK;
@@ -136,7 +141,7 @@ void link_unref(struct mqredis *mq, struct link *link)
 enum mqredis_status handle_join(struct mqredis *mq, struct mqredis_error *why)
 {
     if (mq->link != NULL) {
-        if (mpsc_receiver_alive(&mq->link->tx))
+        if (!mq->link->dead)
             return MQREDIS_OK;
         watch_queue(mq, false);
         link_unref(mq, mq->link);
@@ -232,18 +237,18 @@ struct mqredis *mqredis_open(const char *channel, struct mqredis_error *error)
         error_say(error, MQREDIS_NOMEM, "out of memory");
         return NULL;
     }
-    enum mqredis_status s = MQREDIS_SYSTEM;
-    if (random_stream_init(&mq->ids) == ERR_OK)
-        s = handle_join(mq, error);
-    else
-        error_say(error, s, "no random numbers: %s", strerror(errno));
+    enum mqredis_status s = handle_join(mq, error);
     /* The command that finds no manager either says so. */
-    if (s != MQREDIS_OK && s != MQREDIS_UNAVAILABLE) {
-        handle_free(mq);
-        return NULL;
-    }
-    fork_add(mq);
-    return mq;
+    if (s == MQREDIS_UNAVAILABLE)
+        s = MQREDIS_OK;
+    if (s == MQREDIS_OK && !fork_add(mq))
+        s = error_say(error, MQREDIS_NOMEM, "out of memory");
+    if (s == MQREDIS_OK)
+        return mq;
+    if (mq->link != NULL)
+        link_unref(mq, mq->link);
+    handle_free(mq);
+    return NULL;
 }
 
 static void drop_flights(struct mqredis *mq, struct flight_list *list)
@@ -290,6 +295,12 @@ void mqredis_close(struct mqredis *mq)
     handle_free(mq);
 }
 
+void handle_leave(struct mqredis *mq)
+{
+    if (mq != NULL && mq->link != NULL)
+        oneshot_pool_close(&mq->link->pool);
+}
+
 void mqredis_set_timeout(struct mqredis *mq, int64_t timeout_ms)
 {
     atomic_store_explicit(&mq->timeout_ms, timeout_ms, memory_order_relaxed);
@@ -303,6 +314,8 @@ static enum mqredis_status look(struct mqredis *mq, struct manager_state *state,
                                 uint64_t sleep_until, struct mqredis_error *why)
 {
     pthread_mutex_lock(&mq->lock);
+    if (mq->link != NULL && !mpsc_receiver_alive(&mq->link->tx))
+        mq->link->dead = true;
     enum mqredis_status s = handle_join(mq, why);
     const struct status *shared = NULL;
     if (s == MQREDIS_OK) {

@@ -47,7 +47,9 @@ struct link {
     struct channel ch;
     struct mpsc_sender tx;
     struct oneshot_pool pool;
+    struct random_stream ids; /* of requests */
     unsigned refs;
+    bool dead;    /* its manager has gone */
     bool watched; /* tx.receiver_fd is in the handle's epoll set */
 };
 
@@ -127,7 +129,6 @@ struct mqredis {
     char *channel;                   /* as the user named it */
     char name[CHANNEL_NAME_MAX + 1]; /* for messages */
     _Atomic int64_t timeout_ms;
-    struct random_stream ids;
     uint32_t prev_rtt_us;
     struct link *link;      /* NULL: not joined */
     struct link *inherited; /* the parent's; closed at the first use */
@@ -150,12 +151,17 @@ struct mqredis {
 
 /* ---- handle.c ---- */
 
-/* Makes sure that mq->link is joined and its manager lives. Lock held; opens
- * files, does not sleep. */
+/* Makes sure that mq->link is joined. Whether its manager still lives is seen
+ * by sending, which then marks the link as dead: so one who joins again gets a
+ * new one. Lock held; opens files, does not sleep. */
 MUST_CHECK enum mqredis_status handle_join(struct mqredis *mq,
                                            struct mqredis_error *why);
 
 void link_unref(struct mqredis *mq, struct link *link);
+
+/* For a process that ends now: removes the names that would stay, and leaves
+ * the rest to the kernel. */
+void handle_leave(struct mqredis *mq);
 
 /* Makes mq->changed anew. False: out of memory. */
 bool handle_init_changed(struct mqredis *mq);
@@ -274,7 +280,8 @@ void signal_events(struct mqredis *mq);
 
 /* ---- fork.c ---- */
 
-void fork_add(struct mqredis *mq);
+/* False: out of memory. */
+bool fork_add(struct mqredis *mq);
 void fork_remove(struct mqredis *mq);
 
 /* ---- reply.c ---- */

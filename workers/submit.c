@@ -42,7 +42,8 @@ static bool send_first(struct mqredis *mq, struct flight *f, bool sleep,
 {
     struct mqredis_error why;
     if (flight_prepare(mq, f, &why) != MQREDIS_OK) {
-        fail_first(mq, f, &why);
+        if (!f->link->dead)
+            fail_first(mq, f, &why);
         return true;
     }
     if (!watch_flight(mq, f)) {
@@ -74,6 +75,11 @@ static bool send_first(struct mqredis *mq, struct flight *f, bool sleep,
     }
     return_slot(f);
     f->state = FLIGHT_READY;
+    if (e == ERR_CLOSED) {
+        /* Certainly not queued: a new manager may be there. */
+        f->link->dead = true;
+        return true;
+    }
     bool in_time = f->deadline_ns == 0 || clock_ns() < f->deadline_ns;
     if (e == ERR_AGAIN || (e == ERR_TIMEOUT && in_time))
         return false;
