@@ -61,15 +61,22 @@ SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
 # TLS where OpenSSL's headers are; OPENSSL= (empty) leaves it out.
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
-               manager/control.c manager/setup.c manager/takeover.c \
+               manager/check.c manager/control.c manager/notify.c \
+               manager/setup.c manager/takeover.c manager/target.c \
                manager/guardian.c manager/intake.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \
                manager/manager.c manager/options.c manager/pipeline.c \
                manager/policy.c manager/policy_categories.c \
                manager/policy_learn.c manager/policy_table.c \
                manager/readers.c manager/routes.c manager/stream.c \
-               manager/tls_none.c manager/uri.c
+               manager/uri.c
+ifneq ($(OPENSSL),)
+MANAGER_SRC += manager/tls.c
+MANAGER_LIBS := -lssl -lcrypto
+else
+MANAGER_SRC += manager/tls_none.c
 MANAGER_LIBS :=
+endif
 
 MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
               tools/mqstat/sample.c tools/mqstat/show.c tools/mqstat/queues.c \
@@ -86,11 +93,16 @@ LIB_SRC := workers/handle.c workers/request.c workers/flight.c \
 WORKER_SRC := workers/main.c workers/options.c workers/output.c \
               workers/input.c workers/batch.c workers/prompt.c
 
+# What starts and ends the programs: the main job and the benchmark.
+STAGE_SRC := tools/process.c tools/stage.c
+RUN_SRC   := tools/run/main.c tools/run/load.c $(STAGE_SRC)
+
 PROGRAMS :=
 PROGRAMS += mqredis-worker libmqredis.a libmqredis.so.1
 PROGRAMS += $(if $(LIBEDIT),mqredis-prompt)
 PROGRAMS += mqredis-manager
 PROGRAMS += mqredis-server mqstat
+PROGRAMS += mqredis-run
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
@@ -195,6 +207,15 @@ $(BUILD)/mqredis-manager: $(manager_obj) $(BUILD)/libipc.a
 $(BUILD)/mqstat: $(MQSTAT_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) -lm $(LIBS)
 
+$(BUILD)/mqredis-run: $(RUN_SRC:%.c=$(BUILD)/obj/%.o) \
+		$(BUILD)/libmqredis.a $(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)
+
+# ---- running ---------------------------------------------------------------
+
+run: all ## the main job: server, manager, workers; REDIS=URI for yours
+	@tools/in-namespace $(BUILD)/mqredis-run $(if $(REDIS),--redis '$(REDIS)')
+
 # ---- tests -----------------------------------------------------------------
 
 tests_bin := $(TESTS:%=$(BUILD)/tests/%)
@@ -252,7 +273,7 @@ clean: ## remove everything built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
-.PHONY: all tests check fuzz clean help
+.PHONY: all run tests check fuzz clean help
 .DELETE_ON_ERROR:
 
 -include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)

@@ -312,6 +312,8 @@ void conn_flush(struct conn *c)
         pipeline_unsent(&c->pipeline, &data, &len);
         enum err e = stream_write(&c->stream, data, len, &n);
         if (e == ERR_AGAIN) {
+            if (c->stream.tls != NULL)
+                pipeline_tried(&c->pipeline, len);
             c->write_blocked = true;
             c->write_blocked_ns = clock_ns();
             update_events(c);

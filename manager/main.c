@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <sysexits.h>
 
+#include "manager/check.h"
 #include "manager/log.h"
 #include "manager/manager.h"
 #include "manager/options.h"
@@ -17,7 +18,9 @@ int main(int argc, char **argv)
         return EX_USAGE;
     }
     int status = 0;
-    if (verdict == OPTIONS_RUN) {
+    if (verdict == OPTIONS_RUN && options.check_config) {
+        status = check_config(&options);
+    } else if (verdict == OPTIONS_RUN) {
         log_set_level(options.log_level);
         struct manager manager;
         bool again;

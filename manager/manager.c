@@ -17,6 +17,8 @@
 #include "ipc/clock.h"
 #include "ipc/random.h"
 #include "manager/log.h"
+#include "manager/notify.h"
+#include "manager/target.h"
 
 #define HOUSEKEEPING_NS (5 * NS_PER_S)
 #define SWEEP_NS (60 * NS_PER_S)
@@ -43,6 +45,8 @@ void manager_publish(struct manager *m)
                  down->error.text);
     else if (down == NULL)
         m->state.error[0] = '\0';
+    if (kind != m->state.kind)
+        notify("STATUS=%s, %s", manager_state_str(kind), m->server);
     status_set_state(m->status, &m->state, kind);
 }
 
@@ -55,6 +59,40 @@ static void announce(struct manager *m)
            m->channel.name, m->channel.dir, m->state.capacity, m->state.msgsize,
            m->server);
     fflush(stdout);
+    notify("READY=1\nMAINPID=%ld", (long)getpid());
+}
+
+/* ---- what the server says of its commands ---- */
+
+#define LEARN_MAX (8 << 20)
+#define COMMAND "*1\r\n$7\r\nCOMMAND\r\n"
+
+static void learned(void *context, const char *data, size_t len)
+{
+    struct manager *m = context;
+    if (len > 0 && policy_learn(m->options->policy, data, len) == ERR_OK)
+        log_debug("learned the server's commands from %zu bytes", len);
+    else
+        log_debug("the server does not tell its commands: the built-in table "
+                  "serves");
+}
+
+/* Asks a server that has just become ready; the answer comes before that of
+ * any command sent after it. */
+static void learn(struct manager *m, struct conn *c)
+{
+    if (buffer_len(&m->learn.bytes) > 0)
+        return;
+    m->learn.max = LEARN_MAX;
+    m->learn.done = learned;
+    m->learn.context = m;
+    struct run run = {.capture = &m->learn,
+                      .count = 1,
+                      .data = COMMAND,
+                      .len = sizeof(COMMAND) - 1,
+                      .first_len = sizeof(COMMAND) - 1};
+    if (conn_append(c, &run) != ERR_OK)
+        log_debug("out of memory: the server's commands were not asked for");
 }
 
 /* A shared connection came up or went down. One line a change; attempts that
@@ -65,6 +103,8 @@ void manager_connection_changed(void *context, struct conn *c)
     if (c->state == CONN_READY) {
         status_count(m->status, COUNTER_connects, 1);
         m->retry_limit = (struct log_limit){0};
+        if (c == &m->routes.shared[0])
+            learn(m, c);
         if (m->announced)
             log_info("connected to %s", m->server);
         else if (routes_ready(&m->routes) && m->takeover.step == TAKEOVER_NONE)
@@ -162,6 +202,7 @@ static void begin_drain(struct manager *m, const char *why)
     }
     m->draining = true;
     m->drain_until_ns = clock_deadline((int64_t)m->options->drain_timeout_ms);
+    notify("STOPPING=1");
     log_info("%s: answering %u commands in flight, then ending", why,
              m->answers.inflight);
     manager_publish(m);
@@ -184,10 +225,12 @@ static void check_drained(struct manager *m, uint64_t now)
 static void reload(struct manager *m)
 {
     struct err_text why;
-    if (options_reload(m->options, &m->conn_options.uri, &why) != ERR_OK)
+    notify("RELOADING=1\nMONOTONIC_USEC=%llu", clock_ns() / NS_PER_US);
+    if (target_reload(&m->conn_options, m->options, &why) != ERR_OK)
         log_error("reload: %s; nothing was changed", why.text);
     else
         log_info("reloaded: the next connection uses what the files say now");
+    notify("READY=1");
 }
 
 static void kill_client(struct manager *m, pid_t pid)
@@ -411,7 +454,11 @@ static uint64_t tick(struct manager *m)
     uint64_t now = m->answers.now_ns;
     if (now >= m->housekeeping_ns)
         keep_house(m, now);
-    uint64_t next = tick_handover(m, now);
+    if (m->watchdog_period_ns != 0 && now >= m->watchdog_ns) {
+        notify("WATCHDOG=1");
+        m->watchdog_ns = now + m->watchdog_period_ns;
+    }
+    uint64_t next = sooner(m->watchdog_ns, tick_handover(m, now));
     next = sooner(next, tick_takeover(m, now));
     check_drained(m, now);
     check_closed(m);

@@ -51,8 +51,11 @@ struct manager {
     bool done;
     bool again; /* the predecessor died in the middle: start afresh */
     uint64_t drain_until_ns;
-    uint64_t housekeeping_ns; /* next */
-    uint64_t sweep_ns;        /* next */
+    uint64_t housekeeping_ns;    /* next */
+    uint64_t sweep_ns;           /* next */
+    uint64_t watchdog_period_ns; /* 0: systemd does not watch */
+    uint64_t watchdog_ns;        /* next */
+    struct capture learn;        /* the server's COMMAND */
     struct log_limit retry_limit;
     char server[160];
     int exit_status;

@@ -265,6 +265,8 @@ static const struct option_row rows[] = {
      NULL, "no byte of a due reply for so long: broken (30000)"},
     {"drain-timeout", "MS", KIND_MS, AT(drain_timeout_ms), 0, 86400000, NULL,
      "for answering what was taken, when told to end (10000)"},
+    {"check-config", NULL, KIND_FLAG, AT(check_config), 0, 0, NULL,
+     "say what would be used and whether it works, and exit"},
     {"log-level", "LEVEL", CALL(set_log_level),
      "error, warn, info or debug (info)"},
 };

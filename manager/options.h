@@ -21,6 +21,7 @@ struct options {
     gid_t group; /* CHANNEL_NO_GROUP unless --group */
     bool raise_msg_max;
     bool takeover;
+    bool check_config;
     bool exit_when_closed;
     enum log_level log_level;
     struct uri uri;

@@ -69,6 +69,7 @@ enum err pipeline_append(struct pipeline *p, const struct run *run)
         return e;
     *entry_at(p, p->count++) = (struct entry){
         .req = run->req,
+        .capture = run->capture,
         .first = run->first,
         .left = run->count,
         .count = run->count,
@@ -90,6 +91,8 @@ void pipeline_unsent(const struct pipeline *p, const char **data, size_t *len)
 void pipeline_sent(struct pipeline *p, size_t n)
 {
     p->sent += n;
+    if (p->tried < p->sent)
+        p->tried = p->sent;
     while (p->written < p->count && entry_at(p, p->written)->end <= p->sent)
         p->written++;
     /* An entry that is cut in two stays whole while it could be written again
@@ -105,7 +108,24 @@ void pipeline_sent(struct pipeline *p, size_t n)
     p->begin = keep_from;
 }
 
+void pipeline_tried(struct pipeline *p, size_t n)
+{
+    p->tried = p->sent + n;
+}
+
 /* ---- the way back ---- */
+
+/* Collects a reply to the manager itself. One that is too long is dropped. */
+static void collect(struct capture *c, const char *data, size_t len, bool done)
+{
+    if (buffer_len(&c->bytes) + len > c->max ||
+        buffer_append(&c->bytes, data, len) != ERR_OK)
+        buffer_release(&c->bytes);
+    if (!done)
+        return;
+    c->done(c->context, buffer_head(&c->bytes), buffer_len(&c->bytes));
+    buffer_release(&c->bytes);
+}
 
 char *pipeline_room(const struct pipeline *p, size_t *len)
 {
@@ -128,13 +148,17 @@ static void deliver(struct pipeline *p, const char *data, size_t len,
 {
     struct entry *e = entry_at(p, 0);
     struct request *req = e->req;
+    struct capture *capture = e->capture;
     uint32_t first = e->first;
     e->first += done;
     e->left -= done;
     if (e->left == 0)
         pop_front(p);
-    if (req == NULL)
+    if (req == NULL) {
+        if (capture != NULL)
+            collect(capture, data, len, done > 0);
         return;
+    }
     struct reader *reader = req->reader;
     bool goes_on = more && done == 0;
     answer_reply(p->answers, req, first, done, more, data, len);
@@ -215,8 +239,11 @@ enum err pipeline_feed(struct pipeline *p, size_t n)
 static bool settle_unwritten(struct pipeline *p, const struct entry *e)
 {
     struct answers *a = p->answers;
-    if (e->req == NULL)
+    if (e->req == NULL) {
+        if (e->capture != NULL)
+            buffer_release(&e->capture->bytes);
         return true;
+    }
     if (e->req->reader->dead) {
         answer_gone(a, e->req, e->left);
         return true;
@@ -279,7 +306,7 @@ static uint32_t split(struct pipeline *p, struct entry *e)
         while (argc > 0 && resp_request_arg(&r, &arg) == ERR_OK)
             argc--;
         e->first_end = begin + (uint64_t)(r.pos - bytes);
-        if (e->first_end > p->sent)
+        if (e->first_end > p->tried)
             break;
         e->begin = e->first_end;
         whole++;
@@ -295,7 +322,7 @@ static bool lose_front(struct pipeline *p, const char *reason)
     struct request *req = e->req;
     uint32_t first = e->first;
     uint32_t lost = e->left;
-    bool lives = e->independent && e->end > p->sent;
+    bool lives = e->independent && e->end > p->tried;
     if (lives) {
         uint32_t answered = e->count - e->left;
         uint32_t whole = split(p, e);
@@ -306,6 +333,8 @@ static bool lose_front(struct pipeline *p, const char *reason)
     } else {
         pop_front(p);
     }
+    if (req == NULL && e->capture != NULL)
+        buffer_release(&e->capture->bytes);
     if (req != NULL && lost > 0)
         answer_fail(p->answers, req, first, lost, REPLY_LOST,
                     "%s after the command was written: whether it was executed "
@@ -316,7 +345,7 @@ static bool lose_front(struct pipeline *p, const char *reason)
 
 void pipeline_break(struct pipeline *p, bool keep, const char *reason)
 {
-    while (p->count > 0 && entry_at(p, 0)->first_end <= p->sent)
+    while (p->count > 0 && entry_at(p, 0)->first_end <= p->tried)
         if (lose_front(p, reason))
             break;
     /* What is in `out` before the first entry that lives on. */
@@ -327,7 +356,7 @@ void pipeline_break(struct pipeline *p, bool keep, const char *reason)
     if (keep && p->count > 0 && entry_at(p, 0)->begin < p->sent)
         status_count(p->answers->status, COUNTER_resent, 1);
     p->written = 0;
-    p->sent = p->begin;
+    p->sent = p->tried = p->begin;
     rebuild(p, 0, keep, reason);
     p->have = p->scanned = 0;
     p->slow = NULL;
@@ -338,7 +367,7 @@ void pipeline_purge(struct pipeline *p)
 {
     uint32_t from = p->written;
     /* One that is partly out must go on. */
-    if (from < p->count && entry_at(p, from)->begin < p->sent)
+    while (from < p->count && entry_at(p, from)->begin < p->tried)
         from++;
     rebuild(p, from, true, "");
 }

@@ -26,13 +26,22 @@
 
 #define PIPELINE_READ_SIZE (64 * 1024)
 
+/* Takes the replies to commands of the manager's own. */
+struct capture {
+    struct buffer bytes; /* of the current reply, at most `max` */
+    size_t max;
+    void (*done)(void *context, const char *data, size_t len);
+    void *context;
+};
+
 /* Commands of one request that go out together and are answered in order. */
 struct entry {
-    struct request *req; /* NULL: the manager's own PING */
-    uint32_t first;      /* the next command to be answered */
-    uint32_t left;       /* commands not answered yet */
-    uint32_t count;      /* commands in the bytes [begin, end) */
-    bool independent;    /* merely sent together: each has a fate of its own */
+    struct request *req;     /* NULL: the manager's own */
+    struct capture *capture; /* of the manager's own; NULL: reply dropped */
+    uint32_t first;          /* the next command to be answered */
+    uint32_t left;           /* commands not answered yet */
+    uint32_t count;          /* commands in the bytes [begin, end) */
+    bool independent; /* merely sent together: each has a fate of its own */
     /* Offsets in the stream of all bytes ever appended. */
     uint64_t begin, first_end, end;
 };
@@ -42,6 +51,8 @@ struct pipeline {
     struct buffer out;
     uint64_t begin; /* stream offset of the first byte kept in `out` */
     uint64_t sent;  /* stream offset of the next byte to be written */
+    uint64_t tried; /* up to here bytes may have left, though not counted as
+                       sent yet: a TLS write that is to be repeated */
     struct entry *ring;
     uint32_t ring_size; /* a power of two */
     uint32_t head;      /* of the ring */
@@ -62,7 +73,8 @@ void pipeline_release(struct pipeline *p);
 /* Commands of one request: `count` of them from its command `first` on. Views
  * into the message. */
 struct run {
-    struct request *req; /* NULL: the manager's own, its reply is dropped */
+    struct request *req;     /* NULL: the manager's own */
+    struct capture *capture; /* of the manager's own; NULL: reply dropped */
     uint32_t first, count;
     bool independent;
     const char *data;
@@ -76,6 +88,9 @@ MUST_CHECK enum err pipeline_append(struct pipeline *p, const struct run *run);
 /* The bytes to be written next; a view until the next append. */
 void pipeline_unsent(const struct pipeline *p, const char **data, size_t *len);
 void pipeline_sent(struct pipeline *p, size_t n);
+
+/* A write of the next `n` bytes did not succeed, but they may leave. */
+void pipeline_tried(struct pipeline *p, size_t n);
 
 static inline bool pipeline_has_unsent(const struct pipeline *p)
 {

@@ -14,6 +14,8 @@
 #include "ipc/clock.h"
 #include "ipc/random.h"
 #include "manager/log.h"
+#include "manager/notify.h"
+#include "manager/target.h"
 
 #define LOCK_WAIT_MS 1000    /* a dying manager's guardian needs some of it */
 #define DESCRIPTORS_SPARE 64 /* for everything that is no reply pipe */
@@ -82,16 +84,6 @@ static void describe(struct manager *m)
     snprintf(m->state.queue, sizeof(m->state.queue), "%s", m->rx.queue);
     uri_show(&o->uri, m->server, sizeof(m->server));
     snprintf(m->state.server, sizeof(m->state.server), "%s", m->server);
-    m->conn_options = (struct conn_options){
-        .uri = o->uri,
-        .resp = o->resp,
-        .connect_timeout_ms = o->connect_timeout_ms,
-        .reconnect_max_ms = o->reconnect_max_ms,
-        .silence_ms = o->silence_timeout_ms,
-        .keep_unsent = !o->when_down_fail,
-    };
-    snprintf(m->conn_options.client_name, sizeof(m->conn_options.client_name),
-             "%s", o->client_name);
 }
 
 /* The channel as its only manager: lock, queue. */
@@ -169,6 +161,8 @@ void manager_release(struct manager *m)
     takeover_end(&m->takeover);
     handover_end(&m->handover, HANDOVER_NONE);
     routes_release(&m->routes);
+    target_release(&m->conn_options);
+    buffer_release(&m->learn.bytes);
     readers_release(&m->readers);
     intake_release(&m->intake);
     answers_release(&m->answers);
@@ -202,7 +196,13 @@ static enum err start(struct manager *m, int *exit_status, struct err_text *why)
 {
     const struct options *o = m->options;
     pid_t holder;
-    enum err e = o->raise_msg_max ? raise_msg_max(o, why) : ERR_OK;
+    enum err e = target_init(&m->conn_options, o, why);
+    if (e != ERR_OK) {
+        *exit_status = EX_CONFIG;
+        return e;
+    }
+    if (o->raise_msg_max)
+        e = raise_msg_max(o, why);
     if (e == ERR_OK)
         e = channel_create(&m->channel, o->channel, o->group, why);
     if (e != ERR_OK)
@@ -247,6 +247,7 @@ enum err manager_start(struct manager *m, const struct options *o,
         return e;
     }
     m->answers.now_ns = clock_ns();
+    m->watchdog_period_ns = notify_watchdog_ns();
     m->sweep_ns = m->answers.now_ns; /* what a dead manager's workers left */
     manager_publish(m);
     routes_start(&m->routes);

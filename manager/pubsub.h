@@ -1,0 +1,59 @@
+/*
+ * Subscriptions: many processes, one connection to Redis.
+ *
+ * A topic is a channel or a pattern that somebody here wants. The first
+ * subscriber of a topic makes the manager subscribe at Redis, the last one's
+ * end (a kill included: its pipe tells) makes it unsubscribe. The connection is
+ * made for the first topic and closed a while after the last.
+ *
+ * A subscription is a message whose only command is SUBSCRIBE or PSUBSCRIBE. It
+ * counts as a command in flight until Redis has confirmed all of its names;
+ * then its reply pipe leaves the table of readers and becomes a stream (see
+ * ipc/broadcast.h) that lasts until the requester closes it.
+ *
+ * When the connection breaks, topics are subscribed again on the next one, and
+ * each subscriber is told of the gap once all of its names are back.
+ */
+#ifndef MANAGER_PUBSUB_H
+#define MANAGER_PUBSUB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ipc/err.h"
+#include "manager/answer.h"
+#include "manager/conn.h"
+#include "manager/loop.h"
+#include "manager/pipeline.h"
+
+struct pubsub_limits {
+    uint32_t max_subscribers;   /* streams */
+    uint32_t max_subscriptions; /* names, of all streams together */
+    uint32_t backlog_messages;  /* of one subscriber */
+    uint32_t backlog_bytes;     /* also the longest message that is carried */
+    size_t total_bytes;         /* of what waits for all */
+};
+
+struct pubsub;
+
+/* All but `limits` is borrowed. Connects nothing yet. `seed` is random.
+ * ERR_NOMEM. */
+MUST_CHECK enum err pubsub_new(struct pubsub **pubsub, struct loop *loop,
+                               struct answers *answers, struct readers *readers,
+                               const struct conn_options *options,
+                               const struct pubsub_limits *limits,
+                               uint64_t seed);
+void pubsub_free(struct pubsub *p);
+
+/* Takes a run that the policy routed here, or answers it. */
+void pubsub_request(struct pubsub *p, const struct run *run);
+
+/* Timers; returns the next one (0: none). Frees what ended in the round before:
+ * called once a round. */
+uint64_t pubsub_tick(struct pubsub *p, uint64_t now);
+
+/* Ends every stream with this reason, as far as their pipes take it, and closes
+ * the connection. What waits for its confirmation is answered. */
+void pubsub_stop(struct pubsub *p, const char *reason);
+
+#endif

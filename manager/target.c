@@ -1,0 +1,65 @@
+/* Connection options. */
+#include "manager/target.h"
+
+#include <stdio.h>
+
+#include "manager/tls.h"
+
+static enum err make_tls(const struct options *o, struct tls_context **tls,
+                         struct err_text *why)
+{
+    *tls = NULL;
+    if (!o->uri.tls) {
+        if (o->tls_ca || o->tls_cert || o->tls_key || o->tls_server_name)
+            return err_say(why, ERR_INVALID,
+                           "--tls-... is given, but the URI is not rediss://");
+        return ERR_OK;
+    }
+    struct tls_options options = {
+        .ca_file = o->tls_ca,
+        .cert_file = o->tls_cert,
+        .key_file = o->tls_key,
+        .server_name = o->tls_server_name,
+    };
+    return tls_context_new(tls, &options, why);
+}
+
+enum err target_init(struct conn_options *target, const struct options *o,
+                     struct err_text *why)
+{
+    *target = (struct conn_options){
+        .uri = o->uri,
+        .resp = o->resp,
+        .connect_timeout_ms = o->connect_timeout_ms,
+        .reconnect_max_ms = o->reconnect_max_ms,
+        .silence_ms = o->silence_timeout_ms,
+        .keep_unsent = !o->when_down_fail,
+    };
+    snprintf(target->client_name, sizeof(target->client_name), "%s",
+             o->client_name);
+    return make_tls(o, &target->tls, why);
+}
+
+void target_release(struct conn_options *target)
+{
+    tls_context_free(target->tls);
+    target->tls = NULL;
+}
+
+enum err target_reload(struct conn_options *target, const struct options *o,
+                       struct err_text *why)
+{
+    struct tls_context *tls;
+    enum err e = make_tls(o, &tls, why);
+    if (e != ERR_OK)
+        return e;
+    e = options_reload(o, &target->uri, why);
+    if (e != ERR_OK) {
+        tls_context_free(tls);
+        return e;
+    }
+    /* Sessions hold a reference of their own to what they need of it. */
+    tls_context_free(target->tls);
+    target->tls = tls;
+    return ERR_OK;
+}

@@ -1,0 +1,21 @@
+/* The Redis that a manager talks to: connection options from the command line
+ * and the files it names (password, certificates). */
+#ifndef MANAGER_TARGET_H
+#define MANAGER_TARGET_H
+
+#include "ipc/err.h"
+#include "manager/conn.h"
+#include "manager/options.h"
+
+/* Fills `target`; its TLS context is owned by it. ERR_INVALID with a line. */
+MUST_CHECK enum err target_init(struct conn_options *target,
+                                const struct options *o, struct err_text *why);
+void target_release(struct conn_options *target);
+
+/* Reads the files once more, for connections to come. Sessions that exist keep
+ * what they have. On failure nothing is changed. */
+MUST_CHECK enum err target_reload(struct conn_options *target,
+                                  const struct options *o,
+                                  struct err_text *why);
+
+#endif
