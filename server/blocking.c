@@ -132,6 +132,7 @@ void blocking_cancel(struct server *s, struct client *c)
 static void unblock(struct server *s, struct client *c)
 {
     blocking_cancel(s, c);
+    client_request_done(c);
     c->next_resumed = s->resumed;
     s->resumed = c;
 }

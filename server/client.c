@@ -108,6 +108,15 @@ void client_free_dead(struct server *s)
 
 /* ---- input ---- */
 
+void client_request_done(struct client *c)
+{
+    c->flags &= ~(uint32_t)CLIENT_REPLY_SKIP;
+    if ((c->flags & CLIENT_REPLY_SKIP_NEXT) != 0) {
+        c->flags |= CLIENT_REPLY_SKIP;
+        c->flags &= ~(uint32_t)CLIENT_REPLY_SKIP_NEXT;
+    }
+}
+
 /* Executes one request; c->argv are views that last until then. */
 static void execute(struct server *s, struct client *c)
 {
@@ -116,12 +125,8 @@ static void execute(struct server *s, struct client *c)
     command_process(s, c);
     c->argc = 0;
     c->argv = NULL;
-    /* CLIENT REPLY SKIP silences the command after it. */
-    c->flags &= ~(uint32_t)CLIENT_REPLY_SKIP;
-    if ((c->flags & CLIENT_REPLY_SKIP_NEXT) != 0) {
-        c->flags |= CLIENT_REPLY_SKIP;
-        c->flags &= ~(uint32_t)CLIENT_REPLY_SKIP_NEXT;
-    }
+    if ((c->flags & CLIENT_BLOCKED) == 0)
+        client_request_done(c);
 }
 
 static bool takes_requests(const struct client *c)

@@ -83,6 +83,10 @@ void client_free_dead(struct server *s);
 void client_feed(struct server *s, struct client *c, const char *data,
                  size_t len);
 
+/* A request is over, a blocked one when it was answered: what CLIENT REPLY SKIP
+ * has silenced ends, or begins. */
+void client_request_done(struct client *c);
+
 /* Executes requests that wait in the input of those who were unblocked. */
 void client_resume_all(struct server *s);
 

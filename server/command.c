@@ -109,6 +109,7 @@ static void refuse(struct server *s, struct client *c, const char *format, ...)
         return;
     }
     transaction_discard(s, c);
+    transaction_unwatch(s, c);
     reply_error(s, c, "-EXECABORT Transaction discarded because of: %s",
                 text[0] == '-' ? text + 1 : text);
 }

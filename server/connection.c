@@ -66,8 +66,8 @@ void reset_command(struct server *s, struct client *c)
     transaction_discard(s, c);
     transaction_unwatch(s, c);
     pubsub_forget(s, c);
-    c->flags &= ~(uint32_t)(CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP |
-                            CLIENT_REPLY_SKIP_NEXT | CLIENT_AUTHENTICATED);
+    c->flags &= ~(uint32_t)(CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP_NEXT |
+                            CLIENT_AUTHENTICATED);
     if (s->options.password_len == 0)
         c->flags |= CLIENT_AUTHENTICATED;
     c->resp = 2;

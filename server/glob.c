@@ -58,6 +58,9 @@ bool glob_match(const char *pattern, size_t pattern_len, const char *text,
     const char *p = pattern, *p_end = pattern + pattern_len;
     const char *t = text, *t_end = text + len;
     const char *star = NULL, *star_text = NULL;
+    /* As in Redis, an empty text is only matched by an empty pattern. */
+    if (len == 0)
+        return pattern_len == 0;
     while (t < t_end) {
         const char *next;
         if (p < p_end && *p == '*') {

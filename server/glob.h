@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* In time proportional to the product of the lengths at most. */
+/* A star matches any bytes, but not all of an empty text. In time proportional
+ * to the product of the lengths at most. */
 bool glob_match(const char *pattern, size_t pattern_len, const char *text,
                 size_t len);
 

@@ -186,8 +186,10 @@ static void ttl(struct server *s, struct client *c, int64_t base_ms,
         reply_number(s, c, -1);
         return;
     }
-    int64_t left = at_ms > base_ms ? at_ms - base_ms : 0;
-    reply_number(s, c, unit_ms == 1 ? left : (left + 500) / unit_ms);
+    uint64_t left = at_ms > base_ms ? (uint64_t)(at_ms - base_ms) : 0;
+    if (unit_ms != 1)
+        left = (left + 500) / (uint64_t)unit_ms;
+    reply_number(s, c, (int64_t)left);
 }
 
 void ttl_command(struct server *s, struct client *c)
@@ -250,7 +252,7 @@ void randomkey_command(struct server *s, struct client *c)
 struct search {
     struct server *s;
     struct client *c;
-    const struct arg *pattern; /* NULL: all */
+    const struct arg *pattern; /* NULL or "*": all, even the empty key */
     const struct arg *type;    /* NULL: all */
     size_t seen;               /* keys */
     size_t found;
@@ -259,9 +261,10 @@ struct search {
 static void visit_key(void *context, struct dict_entry *e)
 {
     struct search *q = context;
+    const struct arg *p = q->pattern;
+    bool all = p == NULL || (p->len == 1 && p->data[0] == '*');
     q->seen++;
-    if ((q->pattern != NULL &&
-         !glob_match(q->pattern->data, q->pattern->len, e->key, e->key_len)) ||
+    if ((!all && !glob_match(p->data, p->len, e->key, e->key_len)) ||
         (q->type != NULL && !arg_is(q->type, kind_name(e))) ||
         db_expired(q->c->db, e))
         return;

@@ -48,6 +48,14 @@ static struct redis redis;
 static struct redis_link control;
 static struct server *ours;
 static struct side sides[2]; /* ours, redis-server's */
+
+/* What was sent lately, for the message of a failure. */
+#define HISTORY 25
+static struct {
+    char text[HISTORY][120];
+    int to[HISTORY];
+    size_t count;
+} history;
 static bool have_redis;
 
 /* ---- the two servers ---- */
@@ -169,18 +177,35 @@ static void send_both(int i, const char *data, size_t len)
 
 /* ---- comparing ---- */
 
-/* The id in HELLO's reply is each server's own. */
-static void mask_id(struct output *o)
+/* The ids in HELLO's replies are each server's own. */
+static void mask_ids(struct output *o)
 {
     static const char mark[] = "$2\r\nid\r\n:";
-    char *at = memmem(o->data, o->len, mark, sizeof(mark) - 1);
-    if (at == NULL)
-        return;
-    at += sizeof(mark) - 1;
-    size_t digits = strspn(at, "0123456789");
-    size_t rest = o->len - (size_t)(at + digits - o->data);
-    memmove(at, at + digits, rest);
-    o->len -= digits;
+    char *at = o->data, *end = o->data + o->len;
+    while ((at = memmem(at, (size_t)(end - at), mark, sizeof(mark) - 1)) !=
+           NULL) {
+        char *digits = at += sizeof(mark) - 1;
+        while (digits < end && *digits >= '0' && *digits <= '9')
+            digits++;
+        memmove(at, digits, (size_t)(end - digits));
+        end -= digits - at;
+    }
+    o->len = (size_t)(end - o->data);
+}
+
+static void remember(int i, const char *sent, size_t len)
+{
+    size_t at = history.count++ % HISTORY;
+    history.to[at] = i;
+    diff_print(sent, len, history.text[at], sizeof(history.text[at]));
+}
+
+static void print_history(void)
+{
+    size_t n = history.count;
+    for (size_t k = n > HISTORY ? n - HISTORY : 0; k < n; k++)
+        fprintf(stderr, "  sent to %d: %s\n", history.to[k % HISTORY],
+                history.text[k % HISTORY]);
 }
 
 static void fail_with(uint64_t seed, int step, const char *sent, size_t len,
@@ -190,6 +215,7 @@ static void fail_with(uint64_t seed, int step, const char *sent, size_t len,
     diff_print(sent, len, text, sizeof(text));
     diff_print(sides[0].out[i].data, sides[0].out[i].len, a, sizeof(a));
     diff_print(sides[1].out[i].data, sides[1].out[i].len, b, sizeof(b));
+    print_history();
     ck_abort_msg("DIFF_SEED=%llu, step %d: after %s\non connection %d\n"
                  "ours:  %s%s\nredis: %s%s",
                  (unsigned long long)seed, step, text, i, a,
@@ -205,8 +231,8 @@ static void compare(uint64_t seed, int step, enum diff_class class,
         struct output *a = &sides[0].out[i], *b = &sides[1].out[i];
         receive(sides[0].fds[i], a);
         receive(sides[1].fds[i], b);
-        mask_id(a);
-        mask_id(b);
+        mask_ids(a);
+        mask_ids(b);
         answered[i] = b->len > 0;
         if (a->closed != b->closed ||
             !diff_same(class, a->data, a->len, b->data, b->len))
@@ -256,6 +282,7 @@ START_TEST(test_random_commands_get_equal_replies)
         diff_generate(&state, multi[i], &k);
         size_t len;
         char *bytes = diff_encode(&k, &len);
+        remember(i, bytes, len);
         send_both(i, bytes, len);
         compare(seed, step, k.class, bytes, len, answered);
         free(bytes);

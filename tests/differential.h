@@ -16,7 +16,8 @@ enum diff_class {
     DIFF_EXACT,    /* byte for byte */
     DIFF_UNSORTED, /* the same lines in any order */
     DIFF_NEAR,     /* a number of seconds or milliseconds left to live */
-    DIFF_TYPE      /* the first byte: RANDOMKEY */
+    DIFF_TYPE      /* the first byte: RANDOMKEY, and DBSIZE, which counts keys
+                      that are due until somebody deletes them */
 };
 
 struct diff_arg {
