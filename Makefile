@@ -127,11 +127,30 @@ EXTRA_check_policy_server := $(policy_obj) $(support) \
 EXTRA_check_policy_step := $(EXTRA_check_policy_server)
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
+TESTS += check_run
+EXTRA_check_run := $(support) $(BUILD)/obj/tests/support_redis.o
+
 # The server's suites have it in their own process; the others run the program.
 TESTS += check_server_diff
 EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
                            $(BUILD)/obj/tests/support_redis.o \
                            $(BUILD)/libserver.a
+
+# The programs together, each suite against both servers.
+e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
+           e2e_client)
+e2e_tests := check_e2e_channel
+TESTS += $(e2e_tests)
+$(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
+$(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
+
+# The library's suites see its inside; all but the first run real programs.
+lib_tests := check_lib check_lib_calls
+TESTS += $(lib_tests)
+$(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj)))
+
+TESTS += check_mqstat
+EXTRA_check_mqstat := $(support) $(BUILD)/obj/tests/json.o
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
 # with IPC_SRC and, where defined, SRC_NAME := further sources.

@@ -14,13 +14,14 @@
 
 #define LOOK_AGAIN_NS (100 * NS_PER_MS)
 
-/* Whether row `pid` of the client table still has something to kill. */
-static bool client_there(const struct sample *s, long pid)
+/* Whether the client table knows a pid; with `waiting`, as one that waits for
+ * an answer. */
+static bool client_there(const struct sample *s, long pid, bool waiting)
 {
     struct client_row row;
     for (size_t i = 0; s->has_status && i < STATUS_CLIENTS; i++)
         if (status_client_read(&s->raw.clients[i], &row) &&
-            row.pid == (uint32_t)pid)
+            row.pid == (uint32_t)pid && (row.inflight > 0 || !waiting))
             return true;
     return false;
 }
@@ -46,7 +47,7 @@ static bool obeyed(const struct options *o, const struct sample *s,
     if (strcmp(o->verb, "reload") == 0)
         return atomic_load_explicit(&s->raw.state.version,
                                     memory_order_relaxed) != version_before;
-    return !client_there(s, o->client_pid);
+    return !client_there(s, o->client_pid, true);
 }
 
 /* Opens the FIFO and writes the order whole. -1, or the exit code. */
@@ -117,13 +118,15 @@ static int await(const struct options *o, const char *name,
             return fail(EXIT_LATE,
                         "channel '%s': told to %s, yet it is %s after %g s%s",
                         s->name, o->verb, sample_state(s), o->timeout_s,
-                        s->stopped ? ": its manager is stopped" : "");
+                        s->stopped ? ": its manager is stopped"
+                                   : ": see its log");
         if (!wait_for_news(status, seen, deadline) || !sleep_s(0))
             return EXIT_LATE;
     }
     struct text out = {0};
     if (o->client_pid > 0)
-        text_add(&out, "%s: client %ld is gone\n", s->name, o->client_pid);
+        text_add(&out, "%s: client %ld waits for nothing\n", s->name,
+                 o->client_pid);
     else
         text_add(&out, "%s: %s\n", s->name, sample_state(s));
     return finish(&out);
@@ -153,7 +156,8 @@ int run_control(const struct options *o)
             ? atomic_load_explicit(&s->raw.state.version, memory_order_relaxed)
             : 0;
     int code = -1;
-    if (o->client_pid > 0 && s->has_status && !client_there(s, o->client_pid))
+    if (o->client_pid > 0 && s->has_status &&
+        !client_there(s, o->client_pid, false))
         code = fail(EXIT_ABSENT,
                     "channel '%s' has no client with pid %ld: mqstat %s lists "
                     "them",

@@ -204,9 +204,10 @@ static void judge_dead(struct findings *f, const struct sample *s,
         remove_channel(f, name);
         return;
     }
-    finding_remedy(finding_add(f, LEVEL_WARN, s->name,
-                               "leftover of a manager that is gone%s: %s%s%s",
-                               s->pid > 0 ? "" : " (no pid)", s->dir,
+    bool in_order = s->has_status && s->state.kind == STATE_CLOSED;
+    finding_remedy(finding_add(f, in_order ? LEVEL_NOTE : LEVEL_WARN, s->name,
+                               "left of a manager that %s: %s%s%s",
+                               in_order ? "ended" : "is gone", s->dir,
                                s->has_queue ? ", queue " : "",
                                s->has_queue ? s->queue : ""),
                    "mqstat --doctor --fix");
