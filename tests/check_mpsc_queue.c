@@ -140,6 +140,45 @@ START_TEST(test_messages_of_an_earlier_receiver_are_still_there)
 }
 END_TEST
 
+/* A successor (--takeover) holds the same: senders notice nothing. */
+START_TEST(test_successor_inherits_the_channel)
+{
+    struct channel ch;
+    struct mpsc_receiver first, next;
+    struct mpsc_sender tx;
+    struct err_text why = {""};
+    char buf[MSGSIZE];
+    size_t len;
+    unsigned priority;
+    create_channel(&ch);
+    int fds = support_count_fds();
+    ck_assert_int_eq(mpsc_inherit(&next, &ch, &why), ERR_ABSENT);
+    ck_assert_ptr_nonnull(strstr(why.text, ch.name));
+    ck_assert_int_eq(support_count_fds(), fds);
+    start(&first, &ch, 4, 7);
+    ck_assert_int_eq(mpsc_open(&tx, &ch, &why), ERR_OK);
+    ck_assert_int_eq(mpsc_send(&tx, "a", 1, 0), ERR_OK);
+    ck_assert_msg(mpsc_inherit(&next, &ch, &why) == ERR_OK, "%s", why.text);
+    ck_assert_str_eq(next.queue, first.queue);
+    ck_assert_uint_eq(next.epoch, 7);
+    ck_assert_int_eq(next.capacity, 4);
+    ck_assert_uint_eq(next.msgsize, MSGSIZE);
+    mpsc_receiver_close(&first);
+    ck_assert(mpsc_receiver_alive(&tx));
+    ck_assert_int_eq(mpsc_send(&tx, "b", 1, 0), ERR_OK);
+    for (char want = 'a'; want <= 'b'; want++) {
+        ck_assert_int_eq(mpsc_receive(&next, buf, sizeof(buf), &len, &priority),
+                         ERR_OK);
+        ck_assert_int_eq(buf[0], want);
+    }
+    /* A sender that joined before the successor counts for it. */
+    ck_assert(!mpsc_senders_gone(&next));
+    mpsc_sender_close(&tx);
+    ck_assert(UNTIL(mpsc_senders_gone(&next)));
+    end(&next, &ch);
+}
+END_TEST
+
 START_TEST(test_stale_queue_file_gives_way)
 {
     static const char *const texts[] = {
@@ -259,23 +298,35 @@ START_TEST(test_other_ipc_namespace_is_named)
 }
 END_TEST
 
+/* Sets a limit of the namespace that the caller has for itself. */
+static void set_limit(const char *name, const char *value)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/sys/fs/mqueue/%s", name);
+    int fd = open(path, O_WRONLY);
+    if (fd < 0 || write(fd, value, strlen(value)) < 0)
+        _exit(CHILD_CANNOT);
+    close(fd);
+}
+
 static void lower_and_reuse(void *arg)
 {
     const struct channel *ch = arg;
-    struct mpsc_config config = {.capacity = 32, .msgsize = 16384};
+    struct mpsc_config config = {.capacity = 32, .msgsize = 512};
     struct mpsc_receiver rx;
     struct err_text note, why = {""};
     if (!support_fresh_ipc())
         _exit(CHILD_CANNOT);
+    set_limit("msgsize_max", "256");
     for (uint64_t epoch = 1; epoch <= 2; epoch++) {
         CHILD_REQUIRE(mpsc_create(&rx, ch, &config, epoch, &note, &why) ==
                       ERR_OK);
         CHILD_REQUIRE(rx.capacity == 10);
-        CHILD_REQUIRE(rx.msgsize == 8192);
+        CHILD_REQUIRE(rx.msgsize == 256);
         /* Both lowered, both said, at the first start and at the next. */
         CHILD_REQUIRE(strstr(note.text, "fs.mqueue.msg_max=32") != NULL);
         CHILD_REQUIRE(strstr(note.text, "--raise-msg-max") != NULL);
-        CHILD_REQUIRE(strstr(note.text, "fs.mqueue.msgsize_max=16384") != NULL);
+        CHILD_REQUIRE(strstr(note.text, "fs.mqueue.msgsize_max=512") != NULL);
         CHILD_REQUIRE(rx.reused == (epoch == 2));
         mpsc_receiver_close(&rx);
     }
@@ -367,10 +418,7 @@ static void use_up_namespace(void *arg)
     struct err_text note, why = {""};
     if (!support_fresh_ipc())
         _exit(CHILD_CANNOT);
-    int fd = open("/proc/sys/fs/mqueue/queues_max", O_WRONLY);
-    if (fd < 0 || write(fd, "1", 1) != 1)
-        _exit(CHILD_CANNOT);
-    close(fd);
+    set_limit("queues_max", "1");
     struct mq_attr attr = {.mq_maxmsg = 1, .mq_msgsize = 16};
     CHILD_REQUIRE(mq_open("/other", O_RDWR | O_CREAT, 0600, &attr) != -1);
     CHILD_REQUIRE(mpsc_create(&rx, ch, &config, 1, &note, &why) == ERR_LIMIT);
@@ -435,6 +483,7 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_test(t, test_queue_is_kept_across_ten_restarts);
     tcase_add_test(t, test_messages_of_an_earlier_receiver_are_still_there);
+    tcase_add_test(t, test_successor_inherits_the_channel);
     tcase_add_test(t, test_stale_queue_file_gives_way);
     tcase_add_test(t, test_queue_of_another_size_is_replaced);
     tcase_add_test(t, test_unlinked_queue_is_noticed);
