@@ -45,7 +45,7 @@ LIBS        = -lrt -pthread
 
 # ---- sources ---------------------------------------------------------------
 
-IPC_SRC := ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ipc/resp.c \
+IPC_SRC := ipc/broadcast.c ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ipc/payload.c ipc/resp.c \
            ipc/resp_command.c ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
            ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c \
            ipc/channel_list.c
@@ -62,13 +62,17 @@ SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/check.c manager/control.c manager/notify.c \
-               manager/setup.c manager/takeover.c manager/target.c \
+               manager/segments.c manager/setup.c manager/takeover.c \
+               manager/target.c \
                manager/guardian.c manager/intake.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \
                manager/manager.c manager/options.c manager/pipeline.c \
                manager/policy.c manager/policy_categories.c \
                manager/policy_learn.c manager/policy_table.c \
+               manager/pubsub.c manager/pubsub_members.c \
+               manager/pubsub_upstream.c manager/pushes.c \
                manager/readers.c manager/routes.c manager/stream.c \
+               manager/subscriber.c manager/topics.c \
                manager/uri.c
 ifneq ($(OPENSSL),)
 MANAGER_SRC += manager/tls.c
@@ -145,7 +149,7 @@ $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 $(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 # The library's suites see its inside; all but the first run real programs.
-lib_tests := check_lib check_lib_calls
+lib_tests := check_lib check_lib_calls check_lib_stress
 TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj)))
 
@@ -158,6 +162,8 @@ FUZZ := fuzz_quote fuzz_resp fuzz_request fuzz_message
 FUZZ += fuzz_uri fuzz_policy
 SRC_fuzz_uri := manager/uri.c
 SRC_fuzz_policy := $(policy_src)
+FUZZ += fuzz_server
+SRC_fuzz_server := $(SERVER_SRC)
 SECONDS ?= 30
 FUZZ_CC ?= clang
 

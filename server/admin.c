@@ -215,8 +215,7 @@ void info_command(struct server *s, struct client *c)
         line(&r, "# %s", sections[i].title);
         sections[i].report(&r);
     }
-    reply_verbatim(s, c, r.text.data != NULL ? buffer_head(&r.text) : "",
-                   buffer_len(&r.text));
+    reply_verbatim(s, c, buffer_head(&r.text), buffer_len(&r.text));
     buffer_release(&r.text, &s->mem);
 }
 

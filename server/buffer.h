@@ -28,7 +28,7 @@ static inline size_t buffer_len(const struct buffer *b)
 
 static inline const char *buffer_head(const struct buffer *b)
 {
-    return b->data + b->start;
+    return b->data == NULL ? "" : b->data + b->start;
 }
 
 /* Frees the memory; the buffer is empty and usable. */

@@ -367,8 +367,7 @@ static bool type_is(const struct client *c, enum client_type type)
 static void reply_lines(struct server *s, struct client *c,
                         struct buffer *lines)
 {
-    reply_verbatim(s, c, lines->data != NULL ? buffer_head(lines) : "",
-                   buffer_len(lines));
+    reply_verbatim(s, c, buffer_head(lines), buffer_len(lines));
     buffer_release(lines, &s->mem);
 }
 

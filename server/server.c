@@ -4,6 +4,7 @@
  */
 #include "server/server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,6 +191,7 @@ void server_free(struct server *s)
     mem_free(&s->mem, s->read_buffer);
     if (s->epoll_fd >= 0)
         close(s->epoll_fd);
+    assert(s->mem.used == 0); /* or something was forgotten */
     free(s);
 }
 
