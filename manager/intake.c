@@ -28,6 +28,8 @@ enum err intake_init(struct intake *in, const struct mpsc_receiver *rx,
                           .answers = answers,
                           .routes = routes,
                           .policy = policy,
+                          .sources = sources,
+                          .max_request = max_request,
                           .status = status};
     in->message = malloc(rx->msgsize);
     return in->message == NULL ? ERR_NOMEM : ERR_OK;
@@ -37,6 +39,10 @@ void intake_release(struct intake *in)
 {
     free(in->message);
     in->message = NULL;
+    buffer_release(&in->body);
+    buffer_release(&in->framing);
+    free(in->blobs);
+    in->blobs = NULL;
 }
 
 void intake_note_depth(struct intake *in)
@@ -54,11 +60,13 @@ void intake_note_depth(struct intake *in)
 struct command {
     const char *data;
     size_t len;
+    uint64_t blob_bytes; /* of its large arguments */
     uint32_t argc;
     struct resp_arg argv[POLICY_ARGS];
 };
 
-/* Steps to the next command. Errors as resp_request_command. */
+/* Steps to the next command. Errors as resp_request_command; ERR_LIMIT: an
+ * argument whose bytes are not in the message. */
 static enum err next_command(struct resp_request *r, struct command *c)
 {
     c->data = r->pos;
@@ -67,26 +75,37 @@ static enum err next_command(struct resp_request *r, struct command *c)
         return e;
     for (uint32_t i = 0; i < c->argc; i++) {
         struct resp_arg beyond;
-        e = resp_request_arg(r, i < POLICY_ARGS ? &c->argv[i] : &beyond);
+        struct resp_arg *arg = i < POLICY_ARGS ? &c->argv[i] : &beyond;
+        e = resp_request_arg(r, arg);
         if (e != ERR_OK)
             return e;
+        if (arg->data == NULL)
+            return ERR_LIMIT;
     }
     c->len = (size_t)(r->pos - c->data);
     return ERR_OK;
 }
 
-/* Whether the payload is exactly `n` whole commands; *first is the first. */
+/* Whether the payload is exactly `n` whole commands; *first is the first,
+ * *blob_bytes the sum of all large arguments. */
 static enum err check_framing(const char *payload, size_t len, uint32_t n,
-                              struct command *first, struct err_text *why)
+                              struct command *first, uint64_t *blob_bytes,
+                              struct err_text *why)
 {
     struct resp_request r;
     struct command c;
     uint32_t found = 0;
+    *blob_bytes = 0;
     resp_request_init(&r, payload, len);
     for (;; found++) {
         enum err e = next_command(&r, &c);
         if (e == ERR_CLOSED)
             break;
+        if (e == ERR_LIMIT)
+            return err_say(why, ERR_INVALID,
+                           "command %u of the message has a large argument "
+                           "that comes without its bytes",
+                           found + 1);
         if (e != ERR_OK)
             return err_say(why, ERR_INVALID,
                            "command %u of the message is cut short or not in "
@@ -94,6 +113,7 @@ static enum err check_framing(const char *payload, size_t len, uint32_t n,
                            found + 1);
         if (found == 0)
             *first = c;
+        *blob_bytes += c.blob_bytes;
     }
     if (found != n)
         return err_say(why, ERR_INVALID,
@@ -101,7 +121,142 @@ static enum err check_framing(const char *payload, size_t len, uint32_t n,
     return ERR_OK;
 }
 
+/* ---- large arguments ---- */
+
+/* Opens the message's payload file and copies the commands out of it, if they
+ * came by it. The bytes that it has to hold are known after the framing. */
+static enum err read_body(struct intake *in, struct reader *reader,
+                          const char **payload, size_t *len,
+                          struct err_text *why)
+{
+    uint64_t size;
+    if (*len != sizeof(size))
+        return err_say(why, ERR_INVALID,
+                       "the message does not say how long its commands are");
+    memcpy(&size, *payload, sizeof(size));
+    if (size == 0 || size > MESSAGE_BODY_MAX)
+        return err_say(why, ERR_LIMIT,
+                       "commands of %llu bytes are over %u: put large values "
+                       "into single arguments",
+                       (unsigned long long)size, MESSAGE_BODY_MAX);
+    int fd;
+    enum err e = readers_payload(in->readers, reader, (int64_t)size, &fd);
+    if (e != ERR_OK)
+        return err_say(why, ERR_INVALID, "the payload file is not there whole");
+    buffer_clear(&in->body);
+    ssize_t n = -1;
+    if (buffer_reserve(&in->body, (size_t)size) == ERR_OK)
+        n = pread(fd, buffer_tail(&in->body), (size_t)size, 0);
+    close(fd);
+    if (n != (ssize_t)size)
+        return err_say(why, ERR_INVALID, "the payload file can't be read");
+    in->blob_offset = (int64_t)size;
+    *payload = buffer_tail(&in->body);
+    *len = (size_t)size;
+    return ERR_OK;
+}
+
+/* Opens the file for `bytes` of large arguments. */
+static enum err open_source(struct intake *in, struct reader *reader,
+                            uint64_t bytes, struct err_text *why)
+{
+    int64_t need = in->blob_offset + (int64_t)bytes;
+    if (bytes > in->max_request)
+        return err_say(why, ERR_LIMIT,
+                       "a request of %llu bytes is over --max-request (%llu)",
+                       (unsigned long long)bytes,
+                       (unsigned long long)in->max_request);
+    if (bytes > in->sources->budget)
+        return err_say(why, ERR_LIMIT,
+                       "a request of %llu bytes is over --shm-budget (%llu)",
+                       (unsigned long long)bytes,
+                       (unsigned long long)in->sources->budget);
+    int fd;
+    enum err e = readers_payload(in->readers, reader, need, &fd);
+    if (e == ERR_DENIED)
+        return err_say(why, ERR_INVALID,
+                       "the payload file is not the requester's own");
+    if (e != ERR_OK)
+        return err_say(why, ERR_INVALID, "no payload file of %lld bytes: %s",
+                       (long long)need, err_str(e));
+    e = source_new(in->sources, fd, bytes, &in->source);
+    if (e != ERR_OK)
+        close(fd);
+    return e == ERR_OK ? e : err_say(why, e, "the manager is out of memory");
+}
+
+static enum err note_blob(struct intake *in, size_t at, uint64_t len)
+{
+    if (in->nblobs == in->blobs_size) {
+        uint32_t size = in->blobs_size ? in->blobs_size * 2 : 8;
+        struct blob *blobs = realloc(in->blobs, size * sizeof(*blobs));
+        if (blobs == NULL)
+            return ERR_NOMEM;
+        in->blobs = blobs;
+        in->blobs_size = size;
+    }
+    in->blobs[in->nblobs++] =
+        (struct blob){.at = at, .len = len, .offset = in->blob_offset};
+    in->blob_offset += (int64_t)len;
+    return ERR_OK;
+}
+
+/* Writes the run's framing as Redis is to see it, `$LEN CR LF`, the bytes of a
+ * file, `CR LF`, where the message has `@LEN CR LF`. */
+static enum err take_out_blobs(struct intake *in, struct run *run)
+{
+    struct resp_request r;
+    uint32_t argc;
+    size_t first_len = 0;
+    in->nblobs = 0;
+    buffer_clear(&in->framing);
+    resp_request_init(&r, run->data, run->len);
+    for (const char *from = r.pos; resp_request_command(&r, &argc) == ERR_OK;) {
+        struct resp_arg arg;
+        while (argc-- > 0) {
+            enum err e = buffer_append(&in->framing, from,
+                                       (size_t)(r.pos - from));
+            from = r.pos;
+            if (e != ERR_OK || resp_request_arg(&r, &arg) != ERR_OK)
+                return ERR_NOMEM;
+            if (arg.data != NULL)
+                continue;
+            size_t head = buffer_len(&in->framing);
+            e = buffer_append(&in->framing, from, (size_t)(r.pos - from));
+            if (e == ERR_OK)
+                e = note_blob(in, buffer_len(&in->framing), arg.len);
+            if (e == ERR_OK)
+                e = buffer_append(&in->framing, "\r\n", 2);
+            if (e != ERR_OK)
+                return e;
+            buffer_head(&in->framing)[head] = '$';
+            from = r.pos;
+        }
+        if (buffer_append(&in->framing, from, (size_t)(r.pos - from)) != ERR_OK)
+            return ERR_NOMEM;
+        from = r.pos;
+        if (first_len == 0)
+            first_len = buffer_len(&in->framing);
+    }
+    run->data = buffer_head(&in->framing);
+    run->len = buffer_len(&in->framing);
+    run->first_len = first_len;
+    run->source = in->source;
+    run->blobs = in->blobs;
+    run->nblobs = in->nblobs;
+    return ERR_OK;
+}
+
 /* ---- routing ---- */
+
+static void send_run(struct intake *in, enum route route, struct run *run)
+{
+    if (in->source != NULL && take_out_blobs(in, run) != ERR_OK)
+        answer_fail(in->answers, run->req, run->first, run->count,
+                    REPLY_UNAVAILABLE, "the manager is out of memory");
+    else
+        routes_send(in->routes, route, run);
+}
 
 /* Commands that belong together: one route, one run. */
 static void send_batch(struct intake *in, struct request *req,
@@ -128,7 +283,7 @@ static void send_batch(struct intake *in, struct request *req,
                       .data = payload,
                       .len = len,
                       .first_len = first->len};
-    routes_send(in->routes, route, &run);
+    send_run(in, route, &run);
     return;
 refused:
     answer_fail(in->answers, req, 0, req->ncommands, REPLY_INVALID, "%s",
@@ -165,8 +320,8 @@ static void send_independent(struct intake *in, struct request *req,
             continue;
         }
         if (run.count > 0)
-            routes_send(in->routes, ROUTE_SHARED, &run);
-        run.count = 0;
+            send_run(in, ROUTE_SHARED, &run);
+        run = (struct run){.req = req, .independent = true};
         struct run one = {.req = req,
                           .first = i,
                           .count = 1,
@@ -174,13 +329,15 @@ static void send_independent(struct intake *in, struct request *req,
                           .data = c.data,
                           .len = c.len,
                           .first_len = c.len};
-        if (route == ROUTE_REFUSED)
+        if (route == ROUTE_REFUSED) {
+            in->blob_offset += (int64_t)c.blob_bytes;
             answer_fail(in->answers, req, i, 1, REPLY_INVALID, "%s", why.text);
-        else
-            routes_send(in->routes, route, &one);
+        } else {
+            send_run(in, route, &one);
+        }
     }
     if (run.count > 0)
-        routes_send(in->routes, ROUTE_SHARED, &run);
+        send_run(in, ROUTE_SHARED, &run);
 }
 
 /* ---- one message ---- */
