@@ -47,8 +47,7 @@ void support_scratch_setup(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* Unlinks the queues that channels in the scratch folder name. */
-static void remove_queues(void)
+void support_remove_queues(void)
 {
     DIR *dir = opendir(scratch);
     if (dir == NULL)
@@ -66,7 +65,7 @@ static void remove_queues(void)
 
 void support_scratch_teardown(void)
 {
-    remove_queues();
+    support_remove_queues();
     support_remove(scratch);
 }
 

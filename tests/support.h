@@ -30,6 +30,10 @@
 void support_scratch_setup(void);
 void support_scratch_teardown(void);
 
+/* Unlinks the queues that channels in the scratch folder name: what tests that
+ * were killed with their managers left of the user's budget. */
+void support_remove_queues(void);
+
 /* The folder. Static storage. */
 const char *support_scratch(void);
 

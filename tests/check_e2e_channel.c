@@ -1,0 +1,696 @@
+/* The channel as real processes see it: a full queue, requesters and managers
+ * that are killed at every point, restarts, and messages that no library
+ * sends. */
+#include "tests/e2e.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mqueue.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "ipc/resp.h"
+#include "tests/e2e_client.h"
+#include "tests/support.h"
+
+#define CAPACITY 32
+#define TIMEOUT_MS 20000
+
+static struct e2e_redis redis;
+static struct e2e_manager manager;
+static struct e2e_client client;
+static struct e2e_call call;
+
+/* A Redis, a manager, and this process as a sender that looks on. */
+static void begin(int kind, const char *options)
+{
+    e2e_start(&redis, &manager, kind, options);
+    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
+}
+
+static long depth(void)
+{
+    long now = -1, capacity;
+    if (mpsc_sender_depth(&client.tx, &now, &capacity) != ERR_OK)
+        return -1;
+    return now;
+}
+
+static int reply_pipes(void)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/reply", manager.channel);
+    return support_count_entries(support_path(path));
+}
+
+static void assert_ends(int status)
+{
+    ck_assert_int_eq(status, 0);
+}
+
+/* Stops a process and waits until it is. */
+static void stop(pid_t pid)
+{
+    kill(pid, SIGSTOP);
+    ck_assert(UNTIL(support_proc_state(pid) == 'T'));
+}
+
+/* ---- the full queue ---- */
+
+START_TEST(test_33rd_sender_sleeps_and_all_are_answered_in_order)
+{
+    enum { N = CAPACITY + 1 };
+    begin(_i, NULL);
+    struct e2e_actor *a = support_shared(N * sizeof(*a));
+    stop(manager.pid);
+    for (int i = 0; i < N; i++) {
+        e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "RPUSH order %d",
+                        i);
+        if (i < CAPACITY)
+            ck_assert(UNTIL(depth() == i + 1));
+    }
+    ck_assert(support_sleeps_in(a[CAPACITY].pid, SYS_mq_timedsend));
+    ck_assert_int_eq(depth(), CAPACITY);
+    ck_assert_int_eq(a[CAPACITY].stage, E2E_JOINED);
+    uint64_t cpu = support_cpu_ns(a[CAPACITY].pid);
+    support_sleep_ms(1300); /* longer than a slice of its sleep */
+    uint64_t grown = support_cpu_ns(a[CAPACITY].pid) - cpu;
+    e2e_figure(_i, "33rd sender: %.3f ms of CPU in 1.3 s of sleep",
+               (double)grown / 1e6);
+    ck_assert_uint_lt(grown, 5 * NS_PER_MS);
+    ck_assert_int_eq(a[CAPACITY].stage, E2E_JOINED);
+
+    kill(manager.pid, SIGCONT);
+    for (int i = 0; i < N; i++) {
+        char expect[16];
+        assert_ends(support_join(a[i].pid));
+        snprintf(expect, sizeof(expect), ":%d\r\n", i + 1);
+        ck_assert_int_eq(a[i].end, E2E_OK);
+        ck_assert_str_eq(a[i].data, expect);
+    }
+    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_deepest_queue), CAPACITY);
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+}
+END_TEST
+
+/* ---- requesters that are killed ---- */
+
+/* Asks some things; they must all be answered, whatever died. */
+static void assert_serves(int n)
+{
+    static int asked;
+    for (int i = 0; i < n; i++) {
+        char expect[32];
+        int number = ++asked;
+        snprintf(expect, sizeof(expect), "$%d\r\nv%d\r\n",
+                 snprintf(NULL, 0, "v%d", number), number);
+        ck_assert_int_eq(
+            e2e_ask(&client, &call, TIMEOUT_MS, "ECHO v%d", number), E2E_OK);
+        ck_assert_msg(e2e_is(&call, expect), "%.*s", (int)call.len, call.data);
+    }
+}
+
+START_TEST(test_worker_killed_while_queued)
+{
+    begin(_i, NULL);
+    struct e2e_actor *a = support_shared(3 * sizeof(*a));
+    stop(manager.pid);
+    for (int i = 0; i < 3; i++) {
+        e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "INCR k%d", i);
+        ck_assert(UNTIL(depth() == i + 1));
+    }
+    ck_assert_int_eq(reply_pipes(), 3);
+    support_kill(a[1].pid);
+    support_sleep_ms(10); /* what waited longer is asked whether it lives */
+    kill(manager.pid, SIGCONT);
+    for (int i = 0; i < 3; i += 2) {
+        assert_ends(support_join(a[i].pid));
+        ck_assert_int_eq(a[i].end, E2E_OK);
+        ck_assert_str_eq(a[i].data, ":1\r\n");
+    }
+    ck_assert(UNTIL(e2e_counter(&manager, COUNTER_gone) == 1));
+    ck_assert_str_eq(e2e_redis_ask(&redis, "GET k1"), "$-1\r\n");
+    assert_serves(10);
+    /* Killed before the manager had opened its pipe: swept, not closed. */
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+    ck_assert_int_le(reply_pipes(), 2);
+}
+END_TEST
+
+START_TEST(test_worker_killed_in_flight)
+{
+    begin(_i, NULL);
+    struct e2e_actor *a = support_shared(3 * sizeof(*a));
+    stop(redis.at.pid);
+    for (int i = 0; i < 3; i++) {
+        e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "INCR k%d", i);
+        ck_assert(
+            UNTIL(e2e_counter(&manager, COUNTER_taken) == (uint64_t)i + 1));
+    }
+    support_kill(a[1].pid);
+    ck_assert(UNTIL(reply_pipes() == 2)); /* at once, not with the reply */
+    kill(redis.at.pid, SIGCONT);
+    for (int i = 0; i < 3; i += 2) {
+        assert_ends(support_join(a[i].pid));
+        ck_assert_int_eq(a[i].end, E2E_OK);
+        ck_assert_str_eq(a[i].data, ":1\r\n");
+    }
+    ck_assert(UNTIL(e2e_counter(&manager, COUNTER_discarded) == 1));
+    assert_serves(10);
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+    ck_assert(UNTIL(reply_pipes() == 1)); /* ours */
+}
+END_TEST
+
+/* Puts a value of `size` bytes x at a key, past the manager. */
+static void set_large(const char *key, size_t size)
+{
+    struct redis_link link;
+    char head[128];
+    char *value = malloc(size + 2);
+    ck_assert_ptr_nonnull(value);
+    memset(value, 'x', size);
+    memcpy(value + size, "\r\n", 2);
+    redis_link_open(&link, &redis.at);
+    int n = snprintf(head, sizeof(head),
+                     "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%zu\r\n", strlen(key),
+                     key, size);
+    redis_link_send(&link, head, (size_t)n);
+    redis_link_send(&link, value, size + 2);
+    ck_assert_str_eq(redis_link_text(&link), "+OK\r\n");
+    redis_link_close(&link);
+    free(value);
+}
+
+START_TEST(test_worker_killed_while_its_reply_is_written)
+{
+    begin(_i, NULL);
+    set_large("large", 1 << 20);
+    struct e2e_actor *a = support_shared(sizeof(*a));
+    a->deaf = true;
+    e2e_actor_start(a, manager.channel, TIMEOUT_MS, "GET large");
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) > 500000));
+    assert_serves(10);
+    support_kill(a->pid);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) == 0));
+    ck_assert(UNTIL(reply_pipes() == 1));
+    assert_serves(10);
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+}
+END_TEST
+
+/* ---- managers that are killed ---- */
+
+#define WAITERS 40
+#define IN_FLIGHT 4
+
+static struct e2e_actor *crowd;
+static uint64_t killed_ns;
+
+/* 4 in flight, 32 queued, 4 asleep. */
+static void gather_crowd(void)
+{
+    crowd = support_shared(WAITERS * sizeof(*crowd));
+    stop(redis.at.pid);
+    for (int i = 0; i < WAITERS; i++) {
+        if (i == IN_FLIGHT)
+            stop(manager.pid);
+        e2e_actor_start(&crowd[i], manager.channel, TIMEOUT_MS, "INCR n%d", i);
+        if (i < IN_FLIGHT)
+            ck_assert(
+                UNTIL(e2e_counter(&manager, COUNTER_taken) == (uint64_t)i + 1));
+        else if (i < IN_FLIGHT + CAPACITY)
+            ck_assert(UNTIL(depth() == i - IN_FLIGHT + 1));
+        else
+            ck_assert(support_sleeps_in(crowd[i].pid, SYS_mq_timedsend));
+    }
+}
+
+/* All are back: by rank, with these ends. Prints how long the last one took. */
+static void assert_crowd(int server, const char *what, enum e2e_end in_flight,
+                         enum e2e_end queued, enum e2e_end asleep)
+{
+    double last[3] = {0};
+    for (int i = 0; i < WAITERS; i++) {
+        int rank = i < IN_FLIGHT ? 0 : i < IN_FLIGHT + CAPACITY ? 1 : 2;
+        enum e2e_end expect = rank == 0   ? in_flight
+                              : rank == 1 ? queued
+                                          : asleep;
+        assert_ends(support_join(crowd[i].pid));
+        ck_assert_msg(crowd[i].end == expect, "%s, worker %d: %d, not %d (%s)",
+                      what, i, crowd[i].end, expect, crowd[i].text);
+        double ms = (double)(crowd[i].end_ns - killed_ns) / 1e6;
+        if (ms > last[rank])
+            last[rank] = ms;
+    }
+    e2e_figure(server,
+               "%s: the last one back after %.1f ms in flight, %.1f ms queued, "
+               "%.1f ms asleep",
+               what, last[0], last[1], last[2]);
+    for (int i = 0; i < 3; i++)
+        ck_assert(last[i] < 5000);
+}
+
+/* The next manager starts clean, serves, and executes nothing of before. */
+static void assert_next_serves(void)
+{
+    char channel[sizeof(manager.channel)];
+    strcpy(channel, manager.channel);
+    kill(redis.at.pid, SIGCONT);
+    e2e_manager_start(&manager, channel, e2e_uri(&redis), NULL);
+    e2e_client_close(&client);
+    ck_assert_int_eq(e2e_client_open(&client, channel), ERR_OK);
+    assert_serves(10);
+    ck_assert_int_eq(depth(), 0);
+    for (int i = 0; i < WAITERS; i++) {
+        char get[32];
+        snprintf(get, sizeof(get), "GET n%d", i);
+        long long n = e2e_redis_integer(&redis, get);
+        ck_assert_msg(n == 0 || (i < IN_FLIGHT && n == 1),
+                      "worker %d, ended %d: executed %lld times", i,
+                      crowd[i].end, n);
+    }
+    ck_assert(UNTIL(reply_pipes() == 1));
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+}
+
+START_TEST(test_manager_killed)
+{
+    begin(_i, NULL);
+    gather_crowd();
+    killed_ns = clock_ns();
+    kill(manager.pid, SIGKILL);
+    assert_crowd(_i, "manager killed", E2E_LOST, E2E_UNAVAILABLE,
+                 E2E_UNAVAILABLE);
+    e2e_manager_kill(&manager);
+    ck_assert(e2e_guardian_gone(&manager));
+    assert_next_serves();
+}
+END_TEST
+
+START_TEST(test_manager_and_guardian_killed_together)
+{
+    begin(_i, NULL);
+    gather_crowd();
+    killed_ns = clock_ns();
+    kill(manager.guardian, SIGKILL);
+    kill(manager.pid, SIGKILL);
+    assert_crowd(_i, "manager and guardian killed", E2E_LOST, E2E_LOST,
+                 E2E_UNAVAILABLE);
+    e2e_manager_kill(&manager);
+    ck_assert_int_eq(depth(), CAPACITY); /* what nobody took is still there */
+    assert_next_serves();
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_gone), CAPACITY);
+}
+END_TEST
+
+START_TEST(test_guardian_killed_is_replaced)
+{
+    begin(_i, NULL);
+    pid_t first = manager.guardian;
+    kill(first, SIGKILL);
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%ld/task/%ld/children",
+             (long)manager.pid, (long)manager.pid);
+    long next = 0;
+    ck_assert(UNTIL(({
+        FILE *f = fopen(path, "re");
+        if (f == NULL || fscanf(f, "%ld", &next) != 1)
+            next = 0;
+        if (f != NULL)
+            fclose(f);
+        next != 0 && next != first;
+    })));
+    manager.guardian = (pid_t)next;
+    gather_crowd();
+    killed_ns = clock_ns();
+    kill(manager.pid, SIGKILL);
+    assert_crowd(_i, "manager killed after its guardian", E2E_LOST,
+                 E2E_UNAVAILABLE, E2E_UNAVAILABLE);
+    e2e_manager_kill(&manager);
+    ck_assert(e2e_guardian_gone(&manager));
+    assert_next_serves();
+}
+END_TEST
+
+START_TEST(test_sigterm_answers_what_was_taken)
+{
+    begin(_i, NULL);
+    gather_crowd();
+    killed_ns = clock_ns();
+    kill(manager.pid, SIGTERM);
+    kill(manager.pid, SIGCONT);
+    kill(redis.at.pid, SIGCONT);
+    assert_crowd(_i, "SIGTERM", E2E_OK, E2E_UNAVAILABLE, E2E_UNAVAILABLE);
+    ck_assert_int_eq(support_join(manager.pid), 0);
+    for (int i = 0; i < IN_FLIGHT; i++)
+        ck_assert_str_eq(crowd[i].data, ":1\r\n");
+    assert_next_serves();
+}
+END_TEST
+
+/* ---- restarts ---- */
+
+START_TEST(test_ten_restarts_with_an_idle_holder)
+{
+    /* Ten queues of this size would be over a user's budget. */
+    static const char options[] = "--msgsize 3072";
+    e2e_start(&redis, &manager, _i, options);
+    char channel[sizeof(manager.channel)];
+    strcpy(channel, manager.channel);
+    ck_assert_int_eq(e2e_client_open(&client, channel), ERR_OK);
+    uint64_t slowest = 0;
+    for (int i = 0; i < 10; i++) {
+        uint64_t t0 = clock_ns();
+        if (i % 2 == 0)
+            ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+        else
+            e2e_manager_kill(&manager);
+        e2e_manager_start(&manager, channel, e2e_uri(&redis), options);
+        ck_assert_ptr_nonnull(strstr(e2e_log(&manager), "queue 32 x 3072"));
+        uint64_t took = clock_ns() - t0;
+        slowest = took > slowest ? took : slowest;
+    }
+    e2e_figure(_i, "slowest of ten restarts: %.1f ms", (double)slowest / 1e6);
+    /* The holder learns that its manager is gone, and joins the next one. */
+    ck_assert(!mpsc_receiver_alive(&client.tx));
+    ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "INCR x"),
+                     E2E_UNAVAILABLE);
+    struct e2e_client again;
+    ck_assert_int_eq(e2e_client_open(&again, channel), ERR_OK);
+    ck_assert_int_eq(e2e_ask(&again, &call, TIMEOUT_MS, "INCR x"), E2E_OK);
+    ck_assert(e2e_is(&call, ":1\r\n"));
+}
+END_TEST
+
+/* ---- messages that no library sends ---- */
+
+/* What is wrong with a message, and how it must end. */
+struct garbage {
+    const char *name;
+    const char *payload;
+    uint32_t ncommands;
+    enum e2e_end end;
+};
+
+#define INCR "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n"
+
+static const struct garbage garbage[] = {
+    {"a command cut short", "*2\r\n$4\r\nINCR\r\n$1\r\n", 1, E2E_REFUSED},
+    {"a command cut in its argument", "*2\r\n$4\r\nINCR\r\n$5\r\nab", 1,
+     E2E_REFUSED},
+    {"two commands for one", INCR INCR, 1, E2E_REFUSED},
+    {"one command for two", INCR, 2, E2E_REFUSED},
+    {"a count of none", INCR, 0, E2E_REFUSED},
+    {"a count that lies", INCR, 4000000000U, E2E_REFUSED},
+    {"no command at all", "", 1, E2E_REFUSED},
+    {"*0", "*0\r\n", 1, E2E_REFUSED},
+    {"*-1", "*-1\r\n", 1, E2E_REFUSED},
+    {"*01", "*01\r\n$4\r\nPING\r\n", 1, E2E_REFUSED},
+    {"$04", "*1\r\n$04\r\nPING\r\n", 1, E2E_REFUSED},
+    {"$+4", "*1\r\n$+4\r\nPING\r\n", 1, E2E_REFUSED},
+    {"$-1", "*1\r\n$-1\r\n", 1, E2E_REFUSED},
+    {"$536870913", "*1\r\n$536870913\r\nPING\r\n", 1, E2E_REFUSED},
+    {"an inline command", "INCR n\r\n", 1, E2E_REFUSED},
+    {"*0 behind a command", INCR "*0\r\n", 2, E2E_REFUSED},
+    {"bytes behind a command", INCR "x", 1, E2E_REFUSED},
+    {"a large argument without its bytes", "*2\r\n$4\r\nINCR\r\n@1\r\n", 1,
+     E2E_REFUSED},
+};
+
+static int served;
+
+/* The connection is in step: the next command's reply is its own. */
+static void assert_in_step(const char *after)
+{
+    char expect[16];
+    snprintf(expect, sizeof(expect), ":%d\r\n", ++served);
+    enum e2e_end end = e2e_ask(&client, &call, TIMEOUT_MS, "INCR in-step");
+    ck_assert_msg(end == E2E_OK && e2e_is(&call, expect),
+                  "after %s: %d, '%.*s'", after, end, (int)call.len, call.data);
+}
+
+static void begin_incr(struct e2e_call *c)
+{
+    ck_assert_int_eq(
+        e2e_begin(&client, c, 1, INCR, sizeof(INCR) - 1, TIMEOUT_MS), ERR_OK);
+}
+
+/* Sends what is in client.message by hand. */
+static void put(const char *data, size_t len, unsigned priority)
+{
+    ck_assert_int_eq(mq_send(client.tx.mq, data, len, priority), 0);
+}
+
+START_TEST(test_commands_that_are_none)
+{
+    begin(_i, NULL);
+    served = 0;
+    for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
+        const struct garbage *g = &garbage[i];
+        for (int flag = 0; flag < 2; flag++) {
+            enum e2e_end end = e2e_ask_raw(
+                &client, &call, flag ? MESSAGE_INDEPENDENT : 0, g->ncommands,
+                g->payload, strlen(g->payload), TIMEOUT_MS);
+            /* The claim of a count that can't be is answered as far as it can
+             * be: the pipe may say what is no answer to that claim. */
+            if (end == E2E_BROKEN &&
+                (g->ncommands == 0 || g->ncommands > 1000000))
+                end = g->end;
+            ck_assert_msg(end == g->end, "%s: %d %s", g->name, end, call.text);
+            assert_in_step(g->name);
+        }
+    }
+    ck_assert_str_eq(e2e_redis_ask(&redis, "GET n"), "$-1\r\n");
+    ck_assert_uint_ge(e2e_counter(&manager, COUNTER_invalid),
+                      sizeof(garbage) / sizeof(garbage[0]) * 2);
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+}
+END_TEST
+
+START_TEST(test_headers_that_lie)
+{
+    begin(_i, NULL);
+    served = 0;
+    uint64_t unanswerable = 0;
+    struct e2e_call c = {0};
+
+    begin_incr(&c);
+    c.header.payload_len += 1;
+    memcpy(client.message, &c.header, sizeof(c.header));
+    put(client.message, sizeof(c.header) + sizeof(INCR) - 1, 0);
+    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
+    assert_in_step("a payload longer than the message");
+
+    begin_incr(&c);
+    c.header.payload_len = UINT32_MAX;
+    memcpy(client.message, &c.header, sizeof(c.header));
+    put(client.message, sizeof(c.header) + sizeof(INCR) - 1, 0);
+    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
+    assert_in_step("a payload of 4 GB");
+
+    begin_incr(&c);
+    memcpy(client.message, &c.header, sizeof(c.header));
+    put(client.message, sizeof(c.header) + sizeof(INCR) - 1, 7);
+    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
+    assert_in_step("another priority");
+
+    begin_incr(&c);
+    c.header.flags = 0x8000;
+    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
+    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
+    assert_in_step("unknown flags");
+
+    begin_incr(&c);
+    c.header.version += 1;
+    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
+    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
+    assert_in_step("another version");
+
+    begin_incr(&c);
+    c.header.epoch ^= 1;
+    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
+    ck_assert_int_eq(e2e_finish(&client, &c), E2E_UNAVAILABLE);
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_stale), 1);
+    assert_in_step("a stale epoch");
+
+    /* Nobody can be answered for these: counted, that is all. */
+    begin_incr(&c);
+    c.header.magic ^= 1;
+    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
+    unanswerable++;
+    e2e_forget(&client, &c);
+    put("", 0, 0);
+    put("x", 1, 0);
+    unanswerable += 2;
+    char bytes[1024];
+    for (size_t i = 0; i < 20; i++) {
+        ck_assert_int_eq(random_bytes(bytes, sizeof(bytes)), ERR_OK);
+        put(bytes, sizeof(bytes) >> (i % 10), 0);
+        unanswerable++;
+    }
+    assert_in_step("random bytes");
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_garbage), unanswerable);
+
+    /* And nobody reads there. */
+    begin_incr(&c);
+    c.header.slot += 1000;
+    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
+    assert_in_step("a reply pipe that is not there");
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_gone), 1);
+    ck_assert_str_eq(e2e_redis_ask(&redis, "GET n"), "$-1\r\n");
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+}
+END_TEST
+
+/* A reply pipe is opened by name: what lies there must be a pipe of its own. */
+START_TEST(test_reply_pipes_that_are_none)
+{
+    begin(_i, NULL);
+    served = 0;
+    char name[ONESHOT_NAME_MAX], victim[128];
+    struct e2e_call c = {0};
+    snprintf(victim, sizeof(victim), "%s", support_path("victim"));
+    int fd = open(victim, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+
+    for (int kind = 0; kind < 3; kind++) {
+        static const char *const kinds[] = {"a symbolic link", "a second name",
+                                            "a plain file"};
+        begin_incr(&c);
+        c.header.slot += 5000 + (uint64_t)kind;
+        char path[256];
+        oneshot_name(name, c.header.client, c.header.slot);
+        snprintf(path, sizeof(path), "%s/%s/reply/%s", support_scratch(),
+                 manager.channel, name);
+        int made = kind == 0   ? symlink(victim, path)
+                   : kind == 1 ? link(victim, path)
+                               : open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+        ck_assert_int_ge(made, 0);
+        ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
+        assert_in_step(kinds[kind]);
+        if (kind == 2) {
+            struct stat st;
+            ck_assert_int_eq(fstat(made, &st), 0);
+            ck_assert_int_eq(st.st_size, 0);
+        }
+    }
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_gone), 3);
+    struct stat st;
+    ck_assert_int_eq(fstat(fd, &st), 0);
+    ck_assert_int_eq(st.st_size, 0);
+    ck_assert_str_eq(e2e_redis_ask(&redis, "GET n"), "$-1\r\n");
+}
+END_TEST
+
+/* ---- what a reply may be ---- */
+
+START_TEST(test_values_come_back_byte_for_byte)
+{
+    begin(_i, NULL);
+    static const struct {
+        const char *data;
+        size_t len;
+    } values[] = {{"", 0},
+                  {"\0", 1},
+                  {"a\0b\r\n\xff\xfe\r\n$5\r\n+OK\r\n", 19},
+                  {"\r\n", 2},
+                  {"*2\r\n$1\r\n", 8},
+                  {"\xff\xff\xff\xff", 4}};
+    char every[256];
+    for (size_t i = 0; i < sizeof(every); i++)
+        every[i] = (char)i;
+    for (size_t i = 0; i <= sizeof(values) / sizeof(values[0]); i++) {
+        bool all = i == sizeof(values) / sizeof(values[0]);
+        struct resp_arg v = {all ? every : values[i].data,
+                             all ? sizeof(every) : values[i].len};
+        struct resp_arg set[] = {{"SET", 3}, {"key\0\r\n\xff", 7}, v};
+        struct resp_arg get[] = {{"GET", 3}, {"key\0\r\n\xff", 7}};
+        char payload[800], expect[400];
+        size_t len = resp_put_command(payload, 3, set);
+        len += resp_put_command(payload + len, 2, get);
+        int n = snprintf(expect, sizeof(expect), "+OK\r\n$%zu\r\n", v.len);
+        memcpy(expect + n, v.data, v.len);
+        memcpy(expect + n + v.len, "\r\n", 2);
+        size_t total = (size_t)n + v.len + 2;
+        ck_assert_int_eq(
+            e2e_ask_raw(&client, &call, 0, 2, payload, len, TIMEOUT_MS),
+            E2E_OK);
+        ck_assert_uint_eq(call.len, total);
+        ck_assert_mem_eq(call.data, expect, total);
+    }
+}
+END_TEST
+
+START_TEST(test_large_reply_comes_whole_and_holds_up_nobody)
+{
+    enum { SIZE = 1 << 20 };
+    begin(_i, NULL);
+    set_large("large", SIZE);
+    struct e2e_call large = {0};
+    char get[64];
+    size_t len = e2e_commands(get, sizeof(get), NULL, "GET large");
+    ck_assert_int_eq(e2e_begin(&client, &large, 1, get, len, TIMEOUT_MS),
+                     ERR_OK);
+    ck_assert_int_eq(e2e_send(&client, &large), ERR_OK);
+    /* Nobody reads it; the others go on, and large ones among them. */
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) > SIZE / 2));
+    struct e2e_actor *a = support_shared(4 * sizeof(*a));
+    for (int i = 0; i < 4; i++)
+        e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "GET large");
+    assert_serves(100);
+    for (int i = 0; i < 4; i++) {
+        assert_ends(support_join(a[i].pid));
+        ck_assert_int_eq(a[i].end, E2E_OK);
+    }
+    ck_assert_int_eq(e2e_finish(&client, &large), E2E_OK);
+    ck_assert_uint_eq(large.len, SIZE + 12);
+    ck_assert_mem_eq(large.data, "$1048576\r\nxxxx", 14);
+    for (size_t i = 10; i < SIZE + 10; i++)
+        if (large.data[i] != 'x')
+            ck_abort_msg("byte %zu is %02x", i, large.data[i]);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) == 0));
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("e2e_channel");
+    TCase *t = tcase_create("channel");
+    suite_add_tcase(s, t);
+    tcase_add_unchecked_fixture(t, support_scratch_setup,
+                                support_scratch_teardown);
+    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_set_timeout(t, 60);
+    e2e_add(t, test_33rd_sender_sleeps_and_all_are_answered_in_order);
+    e2e_add(t, test_worker_killed_while_queued);
+    e2e_add(t, test_worker_killed_in_flight);
+    e2e_add(t, test_worker_killed_while_its_reply_is_written);
+    e2e_add(t, test_manager_killed);
+    e2e_add(t, test_manager_and_guardian_killed_together);
+    e2e_add(t, test_guardian_killed_is_replaced);
+    e2e_add(t, test_sigterm_answers_what_was_taken);
+    e2e_add(t, test_ten_restarts_with_an_idle_holder);
+    e2e_add(t, test_commands_that_are_none);
+    e2e_add(t, test_headers_that_lie);
+    e2e_add(t, test_reply_pipes_that_are_none);
+    e2e_add(t, test_values_come_back_byte_for_byte);
+    e2e_add(t, test_large_reply_comes_whole_and_holds_up_nobody);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
