@@ -153,8 +153,9 @@ lib_tests := check_lib check_lib_calls check_lib_stress
 TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj)))
 
-TESTS += check_mqstat
+TESTS += check_mqstat check_mqstat_live
 EXTRA_check_mqstat := $(support) $(BUILD)/obj/tests/json.o
+EXTRA_check_mqstat_live := $(support)
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
 # with IPC_SRC and, where defined, SRC_NAME := further sources.
