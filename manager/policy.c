@@ -296,7 +296,8 @@ static bool streams_block(uint32_t argc, const struct resp_arg *argv)
             return false;
         if (word_is(&argv[i], "GROUP"))
             i += 2;
-        else if (word_is(&argv[i], "COUNT") || word_is(&argv[i], "CLAIM"))
+        else if (word_is(&argv[i], "COUNT") || word_is(&argv[i], "CLAIM") ||
+                 word_is(&argv[i], "MAXCOUNT") || word_is(&argv[i], "MAXSIZE"))
             i += 1;
         else if (!word_is(&argv[i], "NOACK"))
             break; /* an error today, an option of a later version perhaps */

@@ -13,7 +13,9 @@
 #define LOGIN                                                                  \
     "would log everybody in anew: give user and password to the manager "      \
     "(--redis redis://user:password@host, or REDISCLI_AUTH)"
-#define NAMING "would name " SHARED ": mqstat shows who sends what"
+#define NAMING                                                                 \
+    "would name " SHARED                                                       \
+    ": that is the manager's --client-name; mqstat shows who sends what"
 #define TRACKING                                                               \
     "is about invalidation messages, which a shared connection cannot "        \
     "deliver to one worker: connect to Redis directly for client-side caching"
@@ -59,6 +61,8 @@ const struct policy_rule policy_rules[] = {
     {"CLIENT|NO-TOUCH", RULE_REFUSED, OWN_STATE},
     {"CLIENT|CAPA", RULE_REFUSED, OWN_STATE},          /* Valkey 8 */
     {"CLIENT|IMPORT-SOURCE", RULE_REFUSED, OWN_STATE}, /* Valkey 8.1 */
+    {"HIMPORT", RULE_REFUSED,                          /* Redis 8.10 */
+     "keeps names of fields on " SHARED ": use HSET, which names them itself"},
     {"ASKING", RULE_REFUSED, CLUSTER_STATE},
     {"READONLY", RULE_REFUSED, CLUSTER_STATE},
     {"READWRITE", RULE_REFUSED, CLUSTER_STATE},

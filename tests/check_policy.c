@@ -1,6 +1,6 @@
 /* The table of commands: routes of single commands and of batches, refusals
  * and their lines, --deny, --dedicated and what a server's COMMAND adds. */
-#include "manager/policy.h"
+#include "manager/policy_table.h"
 
 #include "tests/support_policy.h"
 
@@ -98,6 +98,8 @@ static const struct {
     {"XREADGROUP GROUP g c NOACK NOACK BLOCK 5 STREAMS s >", 'D'},
     {"XREADGROUP GROUP g c CLAIM 100 STREAMS s >", 'S'},
     {"XREADGROUP GROUP g c CLAIM 100 BLOCK 1 STREAMS s >", 'D'},
+    {"XREADGROUP GROUP g c MAXCOUNT BLOCK MAXSIZE BLOCK STREAMS s >", 'S'},
+    {"XREADGROUP GROUP g c MAXSIZE STREAMS BLOCK 0 STREAMS s >", 'D'},
     {"XREADGROUP GROUP", 'S'},
 
     {"SCRIPT KILL", 'C'},
@@ -146,6 +148,7 @@ static const struct {
     {"QUIT", "QUIT would", "stop sending"},
     {"RESET", "RESET would", "nothing to reset"},
     {"MONITOR", "MONITOR never", "redis-cli"},
+    {"HIMPORT PREPARE u name", "HIMPORT keeps", "HSET"},
     {"SYNC", "SYNC turns", "directly"},
     {"PSYNC ? -1", "PSYNC turns", "directly"},
     {"REPLCONF ACK 0", "REPLCONF turns", "directly"},
@@ -201,6 +204,41 @@ START_TEST(test_refused)
     snprintf(message, sizeof(message), "GET a; %s; GET b", refused[_i].command);
     judge_text(policy, message, true, got, &why);
     ck_assert_str_eq(got, "SR");
+}
+END_TEST
+
+/* Whoever meets a refusal finds its command in the manual. */
+START_TEST(test_manual_names_every_command)
+{
+    static char manual[65536];
+    FILE *f = fopen("docs/policy.md", "r");
+    ck_assert_msg(f != NULL, "docs/policy.md: run this in the source folder");
+    manual[fread(manual, 1, sizeof(manual) - 1, f)] = '\0';
+    fclose(f);
+    for (size_t i = 0; i < policy_nrules; i++) {
+        char name[POLICY_KEY_MAX + 3];
+        snprintf(name, sizeof(name), "`%s`", policy_rules[i].name);
+        if (strchr(name, '|') != NULL)
+            *strchr(name, '|') = ' ';
+        ck_assert_msg(strstr(manual, name) != NULL, "%s is not in the manual",
+                      name);
+    }
+}
+END_TEST
+
+/* The data that are searched by halves are in order, and name categories by
+ * their place. */
+START_TEST(test_data_are_sorted)
+{
+    for (size_t i = 1; i < policy_nbuiltin; i++)
+        ck_assert_int_lt(
+            strcmp(policy_builtin[i - 1].name, policy_builtin[i].name), 0);
+    ck_assert_str_eq(policy_category_names[1], "@read");
+    ck_assert_uint_eq(CATEGORY_READ, 1 << 1);
+    ck_assert_str_eq(policy_category_names[18], "@connection");
+    ck_assert_uint_eq(CATEGORY_CONNECTION, 1 << 18);
+    ck_assert_str_eq(policy_category_names[19], "@transaction");
+    ck_assert_uint_eq(CATEGORY_TRANSACTION, 1 << 19);
 }
 END_TEST
 
@@ -563,6 +601,8 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_loop_test(t, test_single, 0, COUNT(singles));
     tcase_add_loop_test(t, test_refused, 0, COUNT(refused));
+    tcase_add_test(t, test_manual_names_every_command);
+    tcase_add_test(t, test_data_are_sorted);
     tcase_add_loop_test(t, test_batch, 0, COUNT(batches));
     tcase_add_test(t, test_zero_bytes);
     tcase_add_test(t, test_names_are_escaped_and_cut);

@@ -12,8 +12,10 @@
 #include "tests/support_redis.h"
 
 #include <check.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -204,6 +206,37 @@ START_TEST(test_all_that_passes_stays_in_step)
         sent += send_if_shared(batch, protocol);
     }
     ck_assert_uint_gt(sent, 400);
+}
+END_TEST
+
+/* A script may select and switch as it likes: it ends with the script. */
+START_TEST(test_scripts_leave_the_connection)
+{
+    static const char *const scripts[] = {
+        "EVAL redis.call('select','1')return{1} 0",
+        "EVAL redis.setresp(3)return{map={a=1}} 0",
+        "EVAL redis.setresp(3)return{double=3} 0",
+        "EVAL return{err='a'} 0",
+        "EVAL return{ok='a\\r\\nb'} 0",
+        "EVAL return{err='a\\r\\nb'} 0",
+        "EVAL return{err='a\\n+b'} 0",
+        "EVAL return(nil) 0",
+        "EVAL return{1,nil,2} 0",
+        "EVAL return{{{{{}}}}} 0",
+        "EVAL return(redis.call('blpop','nokey','0')) 0",
+        "EVAL return(redis.pcall('subscribe','c')) 0",
+        "EVAL return(redis.pcall('multi')) 0",
+        "EVAL return(redis.pcall('client','reply','off')) 0",
+        "EVAL return(redis.pcall('nosuch')) 0",
+        "EVAL error() 0",
+    };
+    if (absent("test_scripts_leave_the_connection"))
+        return;
+    for (int protocol = 2; protocol <= 3; protocol++) {
+        learn(protocol);
+        for (size_t i = 0; i < COUNT(scripts); i++)
+            ck_assert(send_if_shared(scripts[i], protocol));
+    }
 }
 END_TEST
 
@@ -404,6 +437,21 @@ START_TEST(test_kill_needs_another_connection)
 }
 END_TEST
 
+static unsigned free_port(void)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
 /* WAIT tells of its own connection's writes: alone it is refused, with them it
  * goes to a connection of its own. */
 START_TEST(test_wait_needs_its_writes)
@@ -413,17 +461,18 @@ START_TEST(test_wait_needs_its_writes)
     struct redis master, replica;
     struct redis_link writer, other;
     char options[100];
-    unsigned port = 20000 + (unsigned)getpid() % 20000;
+    unsigned port = free_port();
     snprintf(options, sizeof(options), "--bind 127.0.0.1 --port %u", port);
     ck_assert(redis_start(&master, "master", options));
     snprintf(options, sizeof(options), "--port 0 --replicaof 127.0.0.1 %u",
              port);
     ck_assert(redis_start(&replica, "replica", options));
     redis_link_open(&writer, &master);
-    redis_link_open(&other, &master);
-    ck_assert(UNTIL(strcmp(redis_link_ask(&other, "WAIT 1 1"), ":1\r\n") == 0));
+    ck_assert(
+        UNTIL(strcmp(redis_link_ask(&writer, "WAIT 1 1"), ":1\r\n") == 0));
     ck_assert_int_eq(kill(replica.pid, SIGSTOP), 0);
     ck_assert_str_eq(redis_link_ask(&writer, "SET k v"), "+OK\r\n");
+    redis_link_open(&other, &master);
     ck_assert_str_eq(redis_link_ask(&other, "WAIT 1 100"),
                      ":1\r\n"); /* wrong */
     ck_assert_str_eq(redis_link_ask(&writer, "WAIT 1 100"), ":0\r\n");
@@ -445,6 +494,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     suite_add_tcase(s, t);
     tcase_add_loop_test(t, test_all_that_passes_stays_in_step, 0, 8);
+    tcase_add_test(t, test_scripts_leave_the_connection);
     tcase_add_loop_test(t, test_raw_bytes, 0, (int)COUNT(raw));
     tcase_add_test(t, test_zero_byte_in_option);
     tcase_add_loop_test(t, test_kill_needs_another_connection, 0,
