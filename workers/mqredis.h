@@ -236,7 +236,7 @@ MQREDIS_API void mqredis_batch_add_argv(struct mqredis_batch *batch,
                                         const size_t *len);
 
 /* Sends the batch and waits. A BATCH reply with an element for each command, or
- * a FAILURE when it was not sent. Frees the batch. */
+ * a FAILURE when none of them was answered, for one reason. Frees the batch. */
 MQREDIS_API struct mqredis_reply *
 mqredis_batch_run(struct mqredis_batch *batch);
 

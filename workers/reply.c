@@ -252,9 +252,20 @@ static struct mqredis_reply *reply_of_answer(struct answer *a)
     return reply_build(data, len);
 }
 
+/* Whether no command of the batch was answered, all for the same reason. */
+static bool failed_as_one(const struct mqredis_request *r)
+{
+    enum mqredis_status s = r->answers[0].status;
+    for (size_t i = 1; i < r->count; i++) {
+        if (r->answers[i].status != s)
+            return false;
+    }
+    return s != MQREDIS_OK;
+}
+
 struct mqredis_reply *reply_of_request(struct mqredis_request *r)
 {
-    if (!r->batch)
+    if (!r->batch || failed_as_one(r))
         return reply_of_answer(&r->answers[0]);
     struct block *b = calloc(1, sizeof(*b));
     struct mqredis_reply **element =

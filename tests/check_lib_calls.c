@@ -1,0 +1,649 @@
+/* The library's calls against real programs: what each of them promises. */
+#include <check.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/clock.h"
+#include "tests/e2e.h"
+#include "tests/support.h"
+#include "workers/mqredis.h"
+
+static struct mqredis *open_handle(const struct e2e_manager *m)
+{
+    struct mqredis_error why;
+    struct mqredis *mq = mqredis_open(m->channel, &why);
+    ck_assert_msg(mq != NULL, "%s", why.text);
+    return mq;
+}
+
+/* A reply's text, for comparing; static storage. */
+static const char *text_of(const struct mqredis_reply *r)
+{
+    static char text[1024];
+    if (r->type == MQREDIS_NIL)
+        return "(nil)";
+    if (r->type == MQREDIS_FAILURE)
+        snprintf(text, sizeof(text), "%s: %s", mqredis_status_str(r->status),
+                 r->str);
+    else if (r->str == NULL)
+        snprintf(text, sizeof(text), "%lld", (long long)r->integer);
+    else
+        return r->str;
+    return text;
+}
+
+/* Takes the reply. */
+#define EXPECT(reply, expected)                                                \
+    do {                                                                       \
+        struct mqredis_reply *r_ = (reply);                                    \
+        ck_assert_str_eq(text_of(r_), expected);                               \
+        mqredis_free(r_);                                                      \
+    } while (0)
+
+static enum mqredis_status status_of(struct mqredis_reply *reply)
+{
+    enum mqredis_status s = reply->status;
+    mqredis_free(reply);
+    return s;
+}
+
+/* ---- synchronous ---- */
+
+START_TEST(test_values_come_back_byte_for_byte)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    char all[256];
+    for (size_t i = 0; i < sizeof(all); i++)
+        all[i] = (char)i;
+    EXPECT(mqredis_set(mq, "all", all, sizeof(all)), "OK");
+    EXPECT(mqredis_set(mq, "empty", "", 0), "OK");
+    struct mqredis_reply *reply = mqredis_get(mq, "all");
+    ck_assert_int_eq(reply->type, MQREDIS_STRING);
+    ck_assert_uint_eq(reply->len, sizeof(all));
+    ck_assert_mem_eq(reply->str, all, sizeof(all));
+    ck_assert_int_eq(reply->str[reply->len], '\0');
+    mqredis_free(reply);
+    reply = mqredis_get(mq, "empty");
+    ck_assert_int_eq(reply->type, MQREDIS_STRING);
+    ck_assert_uint_eq(reply->len, 0);
+    mqredis_free(reply);
+    EXPECT(mqredis_get(mq, "absent"), "(nil)");
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_errors_are_told_apart)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    EXPECT(mqredis_command(mq, "SET k %d", 5), "OK");
+    /* Redis's own: it answered. */
+    struct mqredis_reply *reply = mqredis_command(mq, "LPUSH k x");
+    ck_assert_int_eq(reply->type, MQREDIS_ERROR);
+    ck_assert_int_eq(reply->status, MQREDIS_OK);
+    ck_assert_int_eq(strncmp(reply->str, "WRONGTYPE", 9), 0);
+    mqredis_free(reply);
+    /* The manager's policy. */
+    reply = mqredis_command(mq, "SELECT 1");
+    ck_assert_int_eq(reply->type, MQREDIS_FAILURE);
+    ck_assert_int_eq(reply->status, MQREDIS_INVALID);
+    ck_assert_ptr_nonnull(strstr(reply->str, "SELECT"));
+    mqredis_free(reply);
+    /* The library's. */
+    ck_assert_int_eq(status_of(mqredis_command(mq, "GET %y", 1)),
+                     MQREDIS_INVALID);
+    ck_assert_int_eq(status_of(mqredis_command_argv(mq, 0, NULL, NULL)),
+                     MQREDIS_INVALID);
+    EXPECT(mqredis_get(mq, "k"), "5");
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_large_reply_comes_whole)
+{
+    enum { SIZE = 3000000 };
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    EXPECT(mqredis_command(mq, "SETRANGE big %d x", SIZE - 1), "3000000");
+    struct mqredis_reply *reply = mqredis_get(mq, "big");
+    ck_assert_int_eq(reply->type, MQREDIS_STRING);
+    ck_assert_uint_eq(reply->len, SIZE);
+    ck_assert_int_eq(reply->str[0], 0);
+    ck_assert_int_eq(reply->str[SIZE - 1], 'x');
+    mqredis_free(reply);
+    /* The same among others in one message. */
+    struct mqredis_request *q[5];
+    for (int i = 0; i < 5; i++)
+        q[i] = i % 2 ? mqredis_submit(mq, "GET big")
+                     : mqredis_submit(mq, "ECHO %d", i);
+    for (int i = 4; i >= 0; i--) {
+        reply = mqredis_wait(q[i]);
+        ck_assert_int_eq(reply->type, MQREDIS_STRING);
+        ck_assert_uint_eq(reply->len, i % 2 ? SIZE : 1);
+        mqredis_free(reply);
+    }
+    const char *argv[] = {"GET", "big"};
+    struct mqredis_raw *raw = mqredis_command_raw(mq, 2, argv, NULL);
+    ck_assert_int_eq(raw->status, MQREDIS_OK);
+    ck_assert_uint_eq(raw->len, SIZE + sizeof("$3000000\r\n\r\n") - 1);
+    ck_assert_mem_eq(raw->data, "$3000000\r\n", 10);
+    mqredis_raw_free(raw);
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_batch_answers_each_command)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "SET n %d", 41);
+    mqredis_batch_add(b, "INCR n");
+    mqredis_batch_add(b, "LPUSH n x");
+    const char *argv[] = {"GET", "n"};
+    mqredis_batch_add_argv(b, 2, argv, NULL);
+    struct mqredis_reply *reply = mqredis_batch_run(b);
+    ck_assert_int_eq(reply->type, MQREDIS_BATCH);
+    ck_assert_int_eq(reply->status, MQREDIS_OK);
+    ck_assert_uint_eq(reply->elements, 4);
+    ck_assert_str_eq(reply->element[0]->str, "OK");
+    ck_assert_int_eq(reply->element[1]->integer, 42);
+    ck_assert_int_eq(reply->element[2]->type, MQREDIS_ERROR);
+    ck_assert_str_eq(reply->element[3]->str, "42");
+    mqredis_free(reply);
+    /* One bad command, and nothing is sent. */
+    b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "INCR n");
+    mqredis_batch_add(b, "GET %q");
+    ck_assert_int_eq(status_of(mqredis_batch_run(b)), MQREDIS_INVALID);
+    ck_assert_int_eq(status_of(mqredis_batch_run(mqredis_batch_new(mq))),
+                     MQREDIS_INVALID);
+    EXPECT(mqredis_get(mq, "n"), "42");
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_transaction_is_all_or_nothing)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "SET n 1");
+    mqredis_batch_add(b, "INCR n");
+    struct mqredis_reply *reply = mqredis_transaction_run(b);
+    ck_assert_int_eq(reply->type, MQREDIS_ARRAY);
+    ck_assert_uint_eq(reply->elements, 2);
+    ck_assert_int_eq(reply->element[1]->integer, 2);
+    mqredis_free(reply);
+    b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "INCR n");
+    mqredis_batch_add(b, "GET too many words");
+    reply = mqredis_transaction_run(b);
+    ck_assert_int_eq(reply->type, MQREDIS_ERROR);
+    ck_assert_ptr_nonnull(strstr(reply->str, "wrong number of arguments"));
+    mqredis_free(reply);
+    EXPECT(mqredis_get(mq, "n"), "2");
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_too_big_command_is_refused_and_not_executed)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    static char value[600];
+    memset(value, 'v', sizeof(value));
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "SET a %b", value, sizeof(value));
+    mqredis_batch_add(b, "SET b %b", value, sizeof(value));
+    struct mqredis_reply *reply = mqredis_batch_run(b);
+    ck_assert_int_eq(reply->status, MQREDIS_TOO_BIG);
+    ck_assert_ptr_nonnull(strstr(reply->str, "1024"));
+    mqredis_free(reply);
+    EXPECT(mqredis_get(mq, "a"), "(nil)");
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_info_and_ready)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    struct mqredis_error why;
+    struct mqredis_info info;
+    e2e_redis_start(&r, _i);
+    /* It is not there yet, and the handle waits for it. */
+    e2e_manager_launch(&m, NULL, e2e_uri(&r), NULL);
+    struct mqredis *mq = open_handle(&m);
+    ck_assert_int_eq(mqredis_wait_ready(mq, support_wait_ms(), &why),
+                     MQREDIS_OK);
+    e2e_manager_ready(&m);
+    ck_assert_int_eq(mqredis_info(mq, &info, &why), MQREDIS_OK);
+    ck_assert_int_eq(info.queue_capacity, 32);
+    ck_assert_int_eq(info.queue_depth, 0);
+    ck_assert_uint_eq(info.message_size, 1024);
+    ck_assert_int_eq(info.manager_pid, m.pid);
+    ck_assert(info.connected);
+    ck_assert_str_eq(info.state, "connected");
+    ck_assert_ptr_nonnull(strstr(info.server, "unix:"));
+    e2e_redis_kill(&r);
+    ck_assert(UNTIL(mqredis_info(mq, &info, &why) == MQREDIS_OK &&
+                    !info.connected && info.last_error[0] != '\0'));
+    ck_assert_int_eq(mqredis_wait_ready(mq, 100, &why), MQREDIS_UNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(why.text, "reconnecting"));
+    e2e_redis_restart(&r);
+    ck_assert_int_eq(mqredis_wait_ready(mq, support_wait_ms(), &why),
+                     MQREDIS_OK);
+    mqredis_close(mq);
+}
+END_TEST
+
+/* ---- submitted ---- */
+
+START_TEST(test_submitted_commands_keep_their_order_in_few_messages)
+{
+    enum { COUNT = 1000 };
+    static struct mqredis_request *q[COUNT];
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    uint64_t before = e2e_counter(&m, COUNTER_messages);
+    for (size_t i = 0; i < COUNT; i++)
+        q[i] = mqredis_submit(mq, "INCR n");
+    /* A synchronous call comes after all of them. */
+    EXPECT(mqredis_get(mq, "n"), "1000");
+    for (size_t i = COUNT; i-- > 0;) {
+        struct mqredis_reply *reply = mqredis_wait(q[i]);
+        ck_assert_int_eq(reply->integer, (int64_t)i + 1);
+        mqredis_free(reply);
+    }
+    uint64_t messages = e2e_counter(&m, COUNTER_messages) - before;
+    ck_assert_uint_lt(messages, COUNT / 20);
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_wait_any_gives_each_request_once)
+{
+    enum { COUNT = 500 };
+    static int seen[COUNT];
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    ck_assert_ptr_null(mqredis_wait_any(mq, 0));
+    for (int i = 0; i < COUNT; i++) {
+        struct mqredis_request *q = mqredis_submit(mq, "ECHO %d", i);
+        mqredis_set_data(q, &seen[i]);
+        if (i % 7 == 0)
+            mqredis_flush(mq);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        struct mqredis_request *q = mqredis_wait_any(mq, support_wait_ms());
+        ck_assert_ptr_nonnull(q);
+        int *mark = mqredis_data(q);
+        struct mqredis_reply *reply = mqredis_wait(q);
+        ck_assert_int_eq(atoi(reply->str), (int)(mark - seen));
+        ck_assert_int_eq((*mark)++, 0);
+        mqredis_free(reply);
+    }
+    ck_assert_ptr_null(mqredis_wait_any(mq, 1000));
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_cancelled_before_sending_is_not_executed)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    struct mqredis_request *q[9];
+    for (int i = 0; i < 9; i++)
+        q[i] = mqredis_submit(mq, "APPEND k %d", i);
+    /* First, in the middle, two neighbours, last. */
+    mqredis_cancel(q[0]);
+    mqredis_cancel(q[4]);
+    mqredis_cancel(q[5]);
+    mqredis_cancel(q[8]);
+    EXPECT(mqredis_wait(q[7]), "5");
+    EXPECT(mqredis_wait(q[1]), "1");
+    EXPECT(mqredis_wait(q[2]), "2");
+    EXPECT(mqredis_wait(q[6]), "4");
+    EXPECT(mqredis_wait(q[3]), "3");
+    EXPECT(mqredis_get(mq, "k"), "12367");
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_blocking_command_holds_up_nobody_and_can_be_cancelled)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    mqredis_set_timeout(mq, -1);
+    struct mqredis_request *blocked = mqredis_submit(mq, "BLPOP list 0");
+    struct mqredis_request *other = mqredis_submit(mq, "ECHO a");
+    EXPECT(mqredis_wait(other), "a");
+    ck_assert(!mqredis_wait_done(blocked, 50));
+    EXPECT(mqredis_command(mq, "ECHO b"), "b");
+    mqredis_cancel(blocked);
+    for (int i = 0; i < 50; i++) {
+        char expected[8];
+        snprintf(expected, sizeof(expected), "c%d", i);
+        EXPECT(mqredis_command(mq, "ECHO %s", expected), expected);
+    }
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_blocking_command_gets_its_element)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    struct mqredis_request *blocked = mqredis_submit(mq, "BLPOP list 0");
+    mqredis_flush(mq);
+    ck_assert(!mqredis_wait_done(blocked, 50));
+    EXPECT(mqredis_command(mq, "RPUSH list v"), "1");
+    struct mqredis_reply *reply = mqredis_wait(blocked);
+    ck_assert_int_eq(reply->type, MQREDIS_ARRAY);
+    ck_assert_str_eq(reply->element[1]->str, "v");
+    mqredis_free(reply);
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_submitted_batch_is_one_request)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    struct mqredis_request *before = mqredis_submit(mq, "SET n 1");
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "INCR n");
+    mqredis_batch_add(b, "INCR n");
+    struct mqredis_request *batch = mqredis_batch_submit(b);
+    struct mqredis_request *after = mqredis_submit(mq, "INCR n");
+    EXPECT(mqredis_wait(after), "4");
+    struct mqredis_reply *reply = mqredis_wait(batch);
+    ck_assert_int_eq(reply->type, MQREDIS_BATCH);
+    ck_assert_int_eq(reply->element[0]->integer, 2);
+    ck_assert_int_eq(reply->element[1]->integer, 3);
+    mqredis_free(reply);
+    EXPECT(mqredis_wait(before), "OK");
+    b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "GET %q");
+    ck_assert_int_eq(status_of(mqredis_wait(mqredis_batch_submit(b))),
+                     MQREDIS_INVALID);
+    mqredis_close(mq);
+}
+END_TEST
+
+/* ---- the caller's poll loop ---- */
+
+/* Waits on the handle's descriptor until a request is done. */
+static struct mqredis_request *next_by_fd(struct mqredis *mq, int fd)
+{
+    for (;;) {
+        struct mqredis_request *q = mqredis_wait_any(mq, 0);
+        if (q != NULL)
+            return q;
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        ck_assert_int_eq(poll(&p, 1, (int)support_wait_ms()), 1);
+    }
+}
+
+START_TEST(test_descriptor_drives_a_poll_loop)
+{
+    enum { COUNT = 3000 };
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    int fd = mqredis_fd(mq);
+    ck_assert_int_ge(fd, 0);
+    static int64_t number[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        mqredis_set_data(mqredis_submit(mq, "ECHO %d", i), &number[i]);
+    for (int i = 0; i < COUNT; i++) {
+        struct mqredis_request *q = next_by_fd(mq, fd);
+        int64_t *mark = mqredis_data(q);
+        struct mqredis_reply *reply = mqredis_wait(q);
+        ck_assert_msg(reply->type == MQREDIS_STRING, "%s", text_of(reply));
+        ck_assert_int_eq(atoi(reply->str), mark - number);
+        ck_assert_int_eq((*mark)++, 0);
+        mqredis_free(reply);
+    }
+    ck_assert_ptr_null(mqredis_wait_any(mq, 0));
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    ck_assert_int_eq(poll(&p, 1, 50), 0);
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_descriptor_tells_deadlines_and_death)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    int fd = mqredis_fd(mq);
+    mqredis_set_timeout(mq, 150);
+    struct mqredis_request *q = mqredis_submit(mq, "BLPOP list 0");
+    ck_assert_ptr_eq(next_by_fd(mq, fd), q);
+    ck_assert_int_eq(status_of(mqredis_wait(q)), MQREDIS_LOST);
+    mqredis_set_timeout(mq, -1);
+    q = mqredis_submit(mq, "BLPOP list 0");
+    ck_assert(!mqredis_wait_done(q, 50));
+    e2e_manager_kill(&m);
+    ck_assert_ptr_eq(next_by_fd(mq, fd), q);
+    ck_assert_int_eq(status_of(mqredis_wait(q)), MQREDIS_LOST);
+    q = mqredis_submit(mq, "GET k");
+    ck_assert_ptr_eq(next_by_fd(mq, fd), q);
+    ck_assert_int_eq(status_of(mqredis_wait(q)), MQREDIS_UNAVAILABLE);
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_descriptor_mode_never_sleeps_on_a_full_queue)
+{
+    enum { COUNT = 400 };
+    static char value[700];
+    memset(value, 'v', sizeof(value));
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, "--capacity 4");
+    struct mqredis *mq = open_handle(&m);
+    int fd = mqredis_fd(mq);
+    kill(m.pid, SIGSTOP);
+    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    uint64_t t0 = clock_ns();
+    for (int i = 0; i < COUNT; i++) {
+        ck_assert_ptr_nonnull(
+            mqredis_submit(mq, "SET k%d %b", i, value, sizeof(value)));
+        mqredis_flush(mq);
+    }
+    ck_assert_uint_lt((clock_ns() - t0) / NS_PER_MS, MQREDIS_TIMEOUT_MS / 2);
+    kill(m.pid, SIGCONT);
+    for (int i = 0; i < COUNT; i++)
+        EXPECT(mqredis_wait(next_by_fd(mq, fd)), "OK");
+    mqredis_close(mq);
+}
+END_TEST
+
+/* ---- time and death ---- */
+
+START_TEST(test_time_that_runs_out_says_where_it_went)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, "--capacity 1");
+    struct mqredis *mq = open_handle(&m);
+    EXPECT(mqredis_command(mq, "SET n 0"), "OK");
+    kill(m.pid, SIGSTOP);
+    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    struct mqredis_request *queued = mqredis_submit(mq, "INCR n");
+    mqredis_flush(mq);
+    mqredis_set_timeout(mq, 200);
+    uint64_t t0 = clock_ns();
+    struct mqredis_reply *reply = mqredis_command(mq, "INCR n");
+    ck_assert_uint_ge((clock_ns() - t0) / NS_PER_MS, 190);
+    ck_assert_int_eq(reply->status, MQREDIS_EXPIRED);
+    ck_assert_ptr_nonnull(strstr(reply->str, m.channel));
+    ck_assert_ptr_nonnull(strstr(reply->str, "asleep on the full queue"));
+    mqredis_free(reply);
+    kill(m.pid, SIGCONT);
+    EXPECT(mqredis_wait(queued), "1");
+    /* What expired was never executed. */
+    EXPECT(mqredis_get(mq, "n"), "1");
+    kill(m.pid, SIGSTOP);
+    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    reply = mqredis_command(mq, "GET n");
+    ck_assert_int_eq(reply->status, MQREDIS_LOST);
+    ck_assert_ptr_nonnull(strstr(reply->str, "waiting for the answer"));
+    mqredis_free(reply);
+    kill(m.pid, SIGCONT);
+    mqredis_set_timeout(mq, MQREDIS_TIMEOUT_MS);
+    /* The late reply met nobody. */
+    for (int i = 0; i < 20; i++) {
+        char expected[8];
+        snprintf(expected, sizeof(expected), "%d", i);
+        EXPECT(mqredis_command(mq, "ECHO %d", i), expected);
+    }
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_killed_manager_ends_every_wait_at_once)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    mqredis_set_timeout(mq, -1);
+    struct mqredis_request *q[10];
+    for (int i = 0; i < 10; i++) {
+        q[i] = mqredis_submit(mq, "BLPOP list%d 0", i);
+        mqredis_flush(mq);
+    }
+    ck_assert(!mqredis_wait_done(q[0], 100));
+    e2e_manager_kill(&m);
+    uint64_t t0 = clock_ns();
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(status_of(mqredis_wait(q[i])), MQREDIS_LOST);
+    e2e_figure(_i, "10 requests told of the manager's death after %.1f ms",
+               (double)(clock_ns() - t0) / 1e6);
+    ck_assert_int_eq(status_of(mqredis_get(mq, "k")), MQREDIS_UNAVAILABLE);
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_idle_handle_survives_ten_managers)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    char channel[sizeof(m.channel)];
+    strcpy(channel, m.channel);
+    EXPECT(mqredis_command(mq, "SET n 0"), "OK");
+    int fds = support_count_fds();
+    for (int i = 1; i <= 10; i++) {
+        char expected[8];
+        snprintf(expected, sizeof(expected), "%d", 2 * i);
+        if (i % 2)
+            e2e_manager_kill(&m);
+        else
+            ck_assert_int_eq(e2e_manager_stop(&m), 0);
+        ck_assert(e2e_guardian_gone(&m));
+        status_unmap(m.status);
+        e2e_manager_start(&m, channel, e2e_uri(&r), NULL);
+        struct mqredis_request *q = mqredis_submit(mq, "INCR n");
+        struct mqredis_reply *reply = mqredis_wait(q);
+        ck_assert_int_eq(reply->integer, 2 * i - 1);
+        mqredis_free(reply);
+        EXPECT(mqredis_command(mq, "INCR n"), expected);
+    }
+    /* The epoll set came in the first round. */
+    ck_assert_int_le(support_count_fds(), fds + 1);
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_closing_leaves_nothing)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    char path[sizeof(m.channel) + 16];
+    snprintf(path, sizeof(path), "%s/reply", m.channel);
+    int fds = support_count_fds();
+    struct mqredis *mq = open_handle(&m);
+    ck_assert_int_ge(mqredis_fd(mq), 0);
+    for (int i = 0; i < 100; i++)
+        ck_assert_ptr_nonnull(mqredis_submit(mq, "BLPOP list 1000"));
+    mqredis_flush(mq);
+    EXPECT(mqredis_command(mq, "ECHO a"), "a");
+    for (int i = 0; i < 100; i++)
+        ck_assert_ptr_nonnull(mqredis_submit(mq, "GET k"));
+    mqredis_close(mq);
+    ck_assert_int_eq(support_count_fds(), fds);
+    ck_assert_int_eq(support_count_entries(support_path(path)), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("lib_calls");
+    TCase *calls = tcase_create("calls");
+    /* For each test: a queue that stayed is charged to the user. */
+    tcase_add_checked_fixture(calls, support_scratch_setup,
+                              support_scratch_teardown);
+    tcase_set_timeout(calls, 60);
+    e2e_add(calls, test_values_come_back_byte_for_byte);
+    e2e_add(calls, test_errors_are_told_apart);
+    e2e_add(calls, test_large_reply_comes_whole);
+    e2e_add(calls, test_batch_answers_each_command);
+    e2e_add(calls, test_transaction_is_all_or_nothing);
+    e2e_add(calls, test_too_big_command_is_refused_and_not_executed);
+    e2e_add(calls, test_info_and_ready);
+    e2e_add(calls, test_submitted_commands_keep_their_order_in_few_messages);
+    e2e_add(calls, test_wait_any_gives_each_request_once);
+    e2e_add(calls, test_cancelled_before_sending_is_not_executed);
+    e2e_add(calls, test_blocking_command_holds_up_nobody_and_can_be_cancelled);
+    e2e_add(calls, test_blocking_command_gets_its_element);
+    e2e_add(calls, test_submitted_batch_is_one_request);
+    e2e_add(calls, test_descriptor_drives_a_poll_loop);
+    e2e_add(calls, test_descriptor_tells_deadlines_and_death);
+    e2e_add(calls, test_descriptor_mode_never_sleeps_on_a_full_queue);
+    e2e_add(calls, test_time_that_runs_out_says_where_it_went);
+    e2e_add(calls, test_killed_manager_ends_every_wait_at_once);
+    e2e_add(calls, test_idle_handle_survives_ten_managers);
+    e2e_add(calls, test_closing_leaves_nothing);
+    suite_add_tcase(s, calls);
+    SRunner *runner = srunner_create(s);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
