@@ -90,7 +90,7 @@ MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
               tools/mqstat/prometheus.c
 
 LIB_SRC := workers/handle.c workers/request.c workers/flight.c \
-           workers/submit.c workers/wait.c workers/call.c workers/reply.c \
+           workers/submit.c workers/wait.c workers/call.c workers/reply.c workers/spill.c \
            workers/format.c workers/fork.c
 
 # The worker proper, and the same with line editing where libedit is there.

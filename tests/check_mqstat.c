@@ -36,7 +36,7 @@ static void read_file(const char *path, char *out, size_t size)
 }
 
 /* Runs `mqstat ARGS` (for a shell), fills `ran`. */
-static void mqstat(const char *fmt, ...)
+static void PRINTF_LIKE(1, 2) mqstat(const char *fmt, ...)
 {
     char args[1024], command[4096], out[512], err[512];
     const char *build = getenv("MQREDIS_BUILD");
@@ -191,7 +191,7 @@ START_TEST(test_one_line_a_channel)
     struct sender_arg arg = {"alpha", 3};
     pid_t child = support_fork(send_and_stay, &arg);
     ck_assert(UNTIL(mpsc_depth(&a.rx) == 3));
-    mqstat("");
+    mqstat("%s", "");
     ENDED(0);
     HAS("CHANNEL");
     const char *line = strstr(ran.out, "alpha");
@@ -231,7 +231,7 @@ END_TEST
 
 START_TEST(test_no_channel_at_all)
 {
-    mqstat("");
+    mqstat("%s", "");
     ENDED(69);
     ck_assert_str_eq(ran.out, "");
     assert_one_line(ran.err);
@@ -332,8 +332,8 @@ START_TEST(test_the_schema_refuses)
     static const char *const bad[] = {
         "{}",
         "{\"version\":\"1\",\"time\":\"x\",\"channels\":[{}]}",
-        "{\"version\":\"1\",\"time\":\"x\",\"findings\":[{\"level\":\"odd\","
-        "\"about\":\"\",\"what\":\"\",\"remedy\":null}]}",
+        ("{\"version\":\"1\",\"time\":\"x\",\"findings\":[{\"level\":\"odd\","
+         "\"about\":\"\",\"what\":\"\",\"remedy\":null}]}"),
         "{\"version\":\"1\",\"time\":7,\"findings\":[]}",
         "{\"version\":\"1\",\"time\":\"x\",\"findings\":[],\"more\":1}",
     };
@@ -611,7 +611,7 @@ START_TEST(test_damaged_status_files)
         ck_assert_int_eq(mkdirat(f.ch.dirfd, "status", 0700), 0);
     }
     assert_all_modes_survive("default");
-    mqstat("");
+    mqstat("%s", "");
     HAS(lines[_i]);
     HAS("0/4"); /* what can be seen without it */
     if (_i != RANDOM) {
@@ -633,7 +633,7 @@ START_TEST(test_a_killed_manager)
     mqstat("--check");
     ENDED(2);
     HAS("default: down, died");
-    mqstat("");
+    mqstat("%s", "");
     ENDED(0);
     HAS("died");
     assert_all_modes_survive("default");

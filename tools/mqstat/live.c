@@ -84,22 +84,18 @@ static void pipe_line(struct text *out, const struct sample *old,
             value_time(times[i], ns, true, look);
         else
             memcpy(times[i], "-", 2);
-        /* printf counts bytes; the micro sign has two. */
-        size_t extra = strlen(times[i]) - text_columns(times[i]);
-        if (extra > 0 && strlen(times[i]) < 8) {
-            char padded[VALUE_MAX * 2];
-            snprintf(padded, sizeof(padded), "%*s%s",
-                     (int)(8 - text_columns(times[i])), "", times[i]);
-            memcpy(times[i], padded, VALUE_MAX);
-        }
     }
     char flight[24] = "-";
     if (s->has_status)
         snprintf(flight, sizeof(flight), "%" PRIu64,
                  sample_gauge(s, GAUGE_inflight));
-    text_add(out, "%s  %-*s  %-12s %7s %5s %6s %7s %8s %8s %8s %8s %7s", now,
-             width, s->name, sample_state(s), used, blocked, flight, rate,
-             times[0], times[1], times[2], times[3], errors);
+    text_add(out, "%s  %-*s  %-12s %7s %5s %6s %7s", now, width, s->name,
+             sample_state(s), used, blocked, flight, rate);
+    /* printf counts bytes, and the micro sign has two. */
+    for (size_t i = 0; i < 4; i++)
+        text_add(out, " %*s%s", (int)(8 - text_columns(times[i])), "",
+                 times[i]);
+    text_add(out, " %7s", errors);
     if (s->problem.text[0] != '\0') {
         char safe[ERR_TEXT_MAX];
         text_add(out, "  %s", text_safe(safe, sizeof(safe), s->problem.text));
