@@ -143,7 +143,7 @@ EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
 # The programs together, each suite against both servers.
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
            e2e_client)
-e2e_tests := check_e2e_channel
+e2e_tests := check_e2e_channel check_e2e_worker
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 $(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
