@@ -346,7 +346,7 @@ START_TEST(test_blocking_command_holds_up_nobody_and_can_be_cancelled)
     EXPECT(mqredis_command(mq, "ECHO b"), "b");
     mqredis_cancel(blocked);
     for (int i = 0; i < 50; i++) {
-        char expected[8];
+        char expected[16];
         snprintf(expected, sizeof(expected), "c%d", i);
         EXPECT(mqredis_command(mq, "ECHO %s", expected), expected);
     }
@@ -526,7 +526,7 @@ START_TEST(test_time_that_runs_out_says_where_it_went)
     mqredis_set_timeout(mq, MQREDIS_TIMEOUT_MS);
     /* The late reply met nobody. */
     for (int i = 0; i < 20; i++) {
-        char expected[8];
+        char expected[16];
         snprintf(expected, sizeof(expected), "%d", i);
         EXPECT(mqredis_command(mq, "ECHO %d", i), expected);
     }
@@ -569,7 +569,7 @@ START_TEST(test_idle_handle_survives_ten_managers)
     EXPECT(mqredis_command(mq, "SET n 0"), "OK");
     int fds = support_count_fds();
     for (int i = 1; i <= 10; i++) {
-        char expected[8];
+        char expected[16];
         snprintf(expected, sizeof(expected), "%d", 2 * i);
         if (i % 2)
             e2e_manager_kill(&m);

@@ -117,7 +117,7 @@ START_TEST(test_prefork_children_never_cross_replies)
     e2e_start(&r, &m, _i, NULL);
     struct family f = {
         .mq = open_handle(&m),
-        .count = 100000 / (CHILDREN + 1) / 25 * 25 / SLOW,
+        .count = 100000 / (CHILDREN + 1) / SLOW / 25 * 25,
         .right = support_shared((CHILDREN + 1) * sizeof(int)),
     };
     /* The parent has idle reply pipes, and a request under way. */
