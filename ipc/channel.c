@@ -127,6 +127,7 @@ static void channel_blank(struct channel *ch, const char *name)
     memset(ch, 0, sizeof(*ch));
     ch->dirfd = -1;
     ch->reply_fd = -1;
+    ch->payload_fd = -1;
     ch->group = CHANNEL_NO_GROUP;
     set_name(ch, name);
 }
@@ -235,11 +236,14 @@ enum err channel_open(struct channel *ch, const char *name,
 
 void channel_close(struct channel *ch)
 {
+    if (ch->payload_fd >= 0)
+        close(ch->payload_fd);
     if (ch->reply_fd >= 0)
         close(ch->reply_fd);
     if (ch->dirfd >= 0)
         close(ch->dirfd);
     ch->reply_fd = -1;
+    ch->payload_fd = -1;
     ch->dirfd = -1;
 }
 
@@ -292,24 +296,26 @@ static enum err make_parents(struct channel *ch, const char *name,
     return ERR_OK;
 }
 
-static enum err make_reply_folder(struct channel *ch, struct err_text *why)
+/* A folder in which every sender makes files for the manager alone. */
+static enum err make_shared_folder(const struct channel *ch, const char *name,
+                                   int *fd, struct err_text *why)
 {
-    if (mkdirat(ch->dirfd, "reply", 0700) < 0 && errno != EEXIST)
-        return err_say(why, ERR_SYS, "cannot make %s/reply: %s", ch->dir,
+    if (mkdirat(ch->dirfd, name, 0700) < 0 && errno != EEXIST)
+        return err_say(why, ERR_SYS, "cannot make %s/%s: %s", ch->dir, name,
                        strerror(errno));
-    ch->reply_fd = openat(ch->dirfd, "reply",
-                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (ch->reply_fd < 0)
-        return err_say(why, ERR_SYS, "cannot open %s/reply: %s", ch->dir,
+    *fd = openat(ch->dirfd, name,
+                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*fd < 0)
+        return err_say(why, ERR_SYS, "cannot open %s/%s: %s", ch->dir, name,
                        strerror(errno));
-    /* setgid: the FIFO of another user (a member, root) belongs to the
-     * manager's own group, so that the manager may write to it; sticky: a
-     * member can't remove another's; no reading: nor see its name. The folder
-     * may have inherited another group from the one above it. */
-    if (fchown(ch->reply_fd, (uid_t)-1, getegid()) < 0 ||
-        fchmod(ch->reply_fd, ch->group == CHANNEL_NO_GROUP ? 02700 : 03733) < 0)
-        return err_say(why, ERR_SYS, "cannot set the mode of %s/reply: %s",
-                       ch->dir, strerror(errno));
+    /* setgid: what another user (a member, root) makes belongs to the
+     * manager's own group, so that the manager may use it; sticky: a member
+     * can't remove another's; no reading: nor see its name. The folder may
+     * have inherited another group from the one above it. */
+    if (fchown(*fd, (uid_t)-1, getegid()) < 0 ||
+        fchmod(*fd, ch->group == CHANNEL_NO_GROUP ? 02700 : 03733) < 0)
+        return err_say(why, ERR_SYS, "cannot set the mode of %s/%s: %s",
+                       ch->dir, name, strerror(errno));
     return ERR_OK;
 }
 
@@ -337,7 +343,9 @@ enum err channel_create(struct channel *ch, const char *name, gid_t group,
                         strerror(errno));
     }
     if (e == ERR_OK)
-        e = make_reply_folder(ch, why);
+        e = make_shared_folder(ch, "reply", &ch->reply_fd, why);
+    if (e == ERR_OK)
+        e = make_shared_folder(ch, "payload", &ch->payload_fd, why);
     if (e != ERR_OK)
         channel_close(ch);
     return e;

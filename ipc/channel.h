@@ -36,6 +36,7 @@ struct channel {
     char dir[PATH_MAX];
     int dirfd;     /* O_PATH */
     int reply_fd;  /* reply/, O_PATH for workers, readable for the manager */
+    int payload_fd; /* payload/, readable; -1 for workers */
     uid_t owner;   /* of the folder */
     gid_t group;   /* of the folder, CHANNEL_NO_GROUP unless --group */
 };

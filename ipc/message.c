@@ -23,7 +23,8 @@ enum err message_parse(const char *data, size_t len, unsigned priority,
                        "message of version %u, this manager speaks %u: "
                        "install worker and manager of one release",
                        h.version, MESSAGE_VERSION);
-    if (h.flags & ~(unsigned)(MESSAGE_INDEPENDENT | MESSAGE_PAYLOAD))
+    if (h.flags & ~(unsigned)(MESSAGE_INDEPENDENT | MESSAGE_PAYLOAD |
+                             MESSAGE_BODY))
         return err_say(why, ERR_INVALID, "message with unknown flags 0x%x",
                        h.flags);
     if (priority != 0)

@@ -37,9 +37,15 @@
 
 enum message_flag {
     MESSAGE_INDEPENDENT = 1 << 0, /* commands are merely sent together */
-    MESSAGE_PAYLOAD = 1 << 1      /* '@' arguments have their bytes in the
-                                     slot's payload object */
+    MESSAGE_PAYLOAD = 1 << 1,     /* '@' arguments have their bytes in the
+                                     slot's payload file */
+    MESSAGE_BODY = 1 << 2         /* the commands stand at the beginning of
+                                     that file; the message has their length,
+                                     a uint64_t, in their place */
 };
+
+/* The most bytes of commands (without '@' arguments) that go by a file. */
+#define MESSAGE_BODY_MAX (4U << 20)
 
 struct message_header {
     uint32_t magic;

@@ -42,6 +42,7 @@ void oneshot_pool_init(struct oneshot_pool *pool, int reply_fd, uid_t owner,
 {
     memset(pool, 0, sizeof(*pool));
     pool->reply_fd = reply_fd;
+    pool->payload_fd = -1;
     pool->owner = owner;
     pool->client = client;
 }
@@ -81,8 +82,7 @@ static enum err make_slot(struct oneshot_pool *pool, struct oneshot *slot)
         errno = saved;
         return ERR_SYS;
     }
-    slot->fd = fd;
-    slot->slot = number;
+    *slot = (struct oneshot){.fd = fd, .slot = number, .payload = {.fd = -1}};
     return ERR_OK;
 }
 
@@ -95,18 +95,32 @@ enum err oneshot_acquire(struct oneshot_pool *pool, struct oneshot *slot)
     return make_slot(pool, slot);
 }
 
+enum err oneshot_payload(struct oneshot_pool *pool, const struct channel *ch,
+                         struct oneshot *slot)
+{
+    enum err e = ERR_OK;
+    if (pool->payload_fd < 0)
+        e = payload_folder(ch, &pool->payload_fd);
+    if (e != ERR_OK)
+        return e;
+    return payload_make(&slot->payload, pool->payload_fd, pool->owner,
+                        pool->client, slot->slot);
+}
+
 void oneshot_release(struct oneshot_pool *pool, struct oneshot *slot)
 {
     if (pool->idle_count == ONESHOT_IDLE_MAX) {
         oneshot_abandon(pool, slot);
         return;
     }
+    payload_trim(&slot->payload);
     pool->idle[pool->idle_count++] = *slot;
     slot->fd = -1;
 }
 
 void oneshot_abandon(struct oneshot_pool *pool, struct oneshot *slot)
 {
+    payload_drop(&slot->payload, pool->payload_fd, pool->client, slot->slot);
     /* The name first: no writer may open it between. */
     oneshot_unlink(pool->reply_fd, pool->client, slot->slot);
     close(slot->fd);
@@ -117,12 +131,25 @@ void oneshot_pool_close(struct oneshot_pool *pool)
 {
     while (pool->idle_count > 0)
         oneshot_abandon(pool, &pool->idle[--pool->idle_count]);
+    if (pool->payload_fd >= 0)
+        close(pool->payload_fd);
+    pool->payload_fd = -1;
+}
+
+void oneshot_disown(struct oneshot *slot)
+{
+    payload_drop(&slot->payload, -1, 0, 0);
+    close(slot->fd);
+    slot->fd = -1;
 }
 
 void oneshot_pool_disown(struct oneshot_pool *pool)
 {
     while (pool->idle_count > 0)
-        close(pool->idle[--pool->idle_count].fd);
+        oneshot_disown(&pool->idle[--pool->idle_count]);
+    if (pool->payload_fd >= 0)
+        close(pool->payload_fd);
+    pool->payload_fd = -1;
 }
 
 /* ---- the answerer ---- */

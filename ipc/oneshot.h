@@ -22,20 +22,24 @@
 #include <sys/types.h>
 
 #include "ipc/err.h"
+#include "ipc/channel.h"
 #include "ipc/message.h"
+#include "ipc/payload.h"
 
 /* ---- the requester ---- */
 
 struct oneshot {
     int fd; /* O_RDWR | O_NONBLOCK: EOF is never a verdict, see below */
     uint64_t slot;
+    struct payload payload; /* for large arguments; see oneshot_payload */
 };
 
 #define ONESHOT_IDLE_MAX 16
 
 /* Idle slots of one client. Not locked: the owner does that. */
 struct oneshot_pool {
-    int reply_fd; /* borrowed: the channel's reply folder */
+    int reply_fd;   /* borrowed: the channel's reply folder */
+    int payload_fd; /* its payload folder, opened when needed; -1 */
     uid_t owner;  /* of the channel: who else must be able to write */
     uint64_t client;
     uint64_t next_slot;
@@ -51,6 +55,12 @@ void oneshot_pool_init(struct oneshot_pool *pool, int reply_fd, uid_t owner,
 MUST_CHECK enum err oneshot_acquire(struct oneshot_pool *pool,
                                     struct oneshot *slot);
 
+/* Makes sure that the slot has a payload file. ERR_ABSENT: the manager takes
+ * none. ERR_SYS. */
+MUST_CHECK enum err oneshot_payload(struct oneshot_pool *pool,
+                                    const struct channel *ch,
+                                    struct oneshot *slot);
+
 /* Gives a slot back whose reply (END included) was read whole, or which was
  * never named in a message that was sent. */
 void oneshot_release(struct oneshot_pool *pool, struct oneshot *slot);
@@ -58,11 +68,14 @@ void oneshot_release(struct oneshot_pool *pool, struct oneshot *slot);
 /* Throws a slot away, name and all. Its reply, if any, will be discarded. */
 void oneshot_abandon(struct oneshot_pool *pool, struct oneshot *slot);
 
-/* Removes all idle slots. */
+/* Removes all idle slots. A pool is as oneshot_pool_init left it then. */
 void oneshot_pool_close(struct oneshot_pool *pool);
 
-/* For a child of fork(): closes the parent's idle slots and leaves the names,
+/* For a child of fork(): closes a slot of the parent's and leaves the names,
  * which are the parent's. */
+void oneshot_disown(struct oneshot *slot);
+
+/* The same for the parent's idle slots, and what the pool has open. */
 void oneshot_pool_disown(struct oneshot_pool *pool);
 
 /* ---- the answerer ---- */

@@ -27,7 +27,7 @@
 #include "ipc/watch.h"
 
 #define STATUS_MAGIC 0x5351524dU /* "MRQS" */
-#define STATUS_VERSION 2
+#define STATUS_VERSION 3
 
 enum manager_state_kind {
     STATE_STARTING = 1, /* not connected yet */
@@ -86,7 +86,11 @@ _Static_assert(sizeof(struct manager_state) <= WATCH_VALUE_MAX, "fits");
     X(evicted, "idle reply pipes closed to stay within --max-clients")         \
     X(window_full, "times that the in-flight window was full")                 \
     X(bytes_written, "bytes written to Redis")                                 \
-    X(bytes_read, "bytes read from Redis")
+    X(bytes_read, "bytes read from Redis")                                     \
+    X(pubsub_messages, "messages of subscriptions read from Redis")            \
+    X(pubsub_delivered, "messages written to subscribers, each one's counted") \
+    X(pubsub_lagged, "messages dropped because a subscriber lagged")           \
+    X(pubsub_gaps, "times that the connection of subscriptions broke")
 
 /* X(name, help): values that go up and down. */
 #define STATUS_GAUGES(X)                                                       \
@@ -94,8 +98,12 @@ _Static_assert(sizeof(struct manager_state) <= WATCH_VALUE_MAX, "fits");
     X(inflight_bytes, "bytes of commands waiting to be written")               \
     X(pipes, "reply pipes held open")                                          \
     X(backlog_bytes, "bytes of replies waiting for slow readers")              \
+    X(payload_bytes, "bytes of large arguments waiting to be written")         \
     X(deepest_queue, "most messages seen in the queue")                        \
-    X(most_inflight, "most commands in flight")
+    X(most_inflight, "most commands in flight")                                \
+    X(subscribers, "processes' subscriptions, each a stream")                  \
+    X(topics, "channels and patterns subscribed to at Redis")                  \
+    X(subscriber_bytes, "bytes of messages waiting for subscribers")
 
 /* X(name, help): times, as histograms. */
 #define STATUS_TIMES(X)                                                        \

@@ -149,6 +149,11 @@ void answer_gone(struct answers *a, struct request *req, uint32_t count)
     finish(a, req, count, COUNTER_gone);
 }
 
+void answer_streams(struct answers *a, struct request *req)
+{
+    finish(a, req, req->ncommands, COUNTER_answered);
+}
+
 /* The reader fell too far behind: the rest of this reply is passed over, and
  * its end will be told in a word. */
 static void cut_off(struct answers *a, struct request *req)
@@ -161,7 +166,7 @@ void answer_reply(struct answers *a, struct request *req, uint32_t first,
                   uint32_t count, bool more, const char *data, size_t len)
 {
     enum err e = ERR_LIMIT;
-    if (!req->cut) {
+    if (!req->cut && !req->spoiled) {
         struct reply_chunk chunk = chunk_for(req, first, count, REPLY_OK, len);
         if (more)
             chunk.flags |= REPLY_MORE;
@@ -171,7 +176,11 @@ void answer_reply(struct answers *a, struct request *req, uint32_t first,
     }
     if (count == 0)
         return;
-    if (e == ERR_LIMIT)
+    if (req->spoiled)
+        answer_fail(a, req, first, count, REPLY_INVALID,
+                    "the payload changed after it was sent: the command was "
+                    "executed with zeros in place of what was missing");
+    else if (e == ERR_LIMIT)
         answer_fail(a, req, first, count, REPLY_TOO_BIG,
                     "the command was executed, but its reply was cut off: its "
                     "reader did not keep up (--reader-backlog)");

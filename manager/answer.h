@@ -28,7 +28,8 @@ struct request {
     uint64_t client;
     uint32_t ncommands;
     uint32_t answered;
-    bool cut;             /* its reader stalled: only ends are told from now */
+    bool cut;     /* its reader stalled: only ends are told from now */
+    bool spoiled; /* its payload vanished: zeros were sent in its place */
     struct request *next; /* in the pool's free list */
 };
 
@@ -75,6 +76,10 @@ void answer_fail(struct answers *a, struct request *req, uint32_t first,
 /* Drops `count` commands that were not written and that nobody waits for: the
  * reader is dead. */
 void answer_gone(struct answers *a, struct request *req, uint32_t count);
+
+/* The answer to a request's only command is a stream, which is written by
+ * somebody else: the request is over. */
+void answer_streams(struct answers *a, struct request *req);
 
 /* Whether a request's deadline has passed. */
 static inline bool request_expired(const struct answers *a,

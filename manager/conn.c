@@ -17,6 +17,7 @@
 /* Writing that waited this long is worth a look at deadlines. */
 #define PURGE_AFTER_NS (5 * NS_PER_MS)
 #define READS_PER_ROUND 16
+#define UNASKED_SIZE (16 * 1024)
 
 #define PING "*1\r\n$4\r\nPING\r\n"
 static const struct run ping = {.count = 1,
@@ -294,6 +295,36 @@ static void read_replies(struct conn *c)
     update_events(c);
 }
 
+/* A little each round: what comes unasked, as fast as it can, must not hold up
+ * who waits for replies. */
+static void read_unasked(struct conn *c)
+{
+    do {
+        size_t room, n = 0;
+        char *at = pipeline_room(&c->pipeline, &room);
+        enum err e = stream_read(&c->stream, at,
+                                 room < UNASKED_SIZE ? room : UNASKED_SIZE, &n);
+        if (e == ERR_AGAIN)
+            break;
+        if (e != ERR_OK) {
+            conn_break(c, "%s",
+                       e == ERR_CLOSED ? "closed by the server"
+                                       : strerror(errno));
+            return;
+        }
+        c->read_ns = c->pipeline.answers->now_ns;
+        status_count(c->pipeline.answers->status, COUNTER_bytes_read, n);
+        e = c->take(c->context, at, n);
+        if (c->state != CONN_READY)
+            return;
+        if (e != ERR_OK) {
+            conn_break(c, "the server sent something that was not expected");
+            return;
+        }
+    } while (stream_pending(&c->stream));
+    update_events(c);
+}
+
 enum err conn_append(struct conn *c, const struct run *run)
 {
     /* The silence in which an answer is due begins with the question. */
@@ -302,18 +333,45 @@ enum err conn_append(struct conn *c, const struct run *run)
     return pipeline_append(&c->pipeline, run);
 }
 
+/* Writes a piece of what is next: of a large argument, or of the bytes between
+ * two. *tried is how many bytes of `out` may leave though the write failed. */
+static enum err write_piece(struct conn *c, size_t *n, size_t *tried)
+{
+    struct pipeline *p = &c->pipeline;
+    struct segment *g = pipeline_segment(p);
+    *tried = 0;
+    if (g == NULL) {
+        const char *data;
+        pipeline_unsent(p, &data, tried);
+        enum err e = stream_write(&c->stream, data, *tried, n);
+        if (e == ERR_OK)
+            pipeline_sent(p, *n);
+        return e;
+    }
+    size_t left = (size_t)(g->len - g->sent);
+    enum err e = stream_write_file(&c->stream, g->source->fd,
+                                   g->offset + (int64_t)g->sent, left, n);
+    if (e == ERR_OK && *n == 0) {
+        /* The file was cut short after it was checked. The framing promises
+         * these bytes. */
+        g->req->spoiled = true;
+        e = stream_write_zeros(&c->stream, left, n);
+    }
+    if (e == ERR_OK)
+        segments_sent(&p->segments, *n);
+    return e;
+}
+
 void conn_flush(struct conn *c)
 {
     if (c->state != CONN_READY || c->write_blocked)
         return;
     while (pipeline_has_unsent(&c->pipeline)) {
-        const char *data;
-        size_t len, n = 0;
-        pipeline_unsent(&c->pipeline, &data, &len);
-        enum err e = stream_write(&c->stream, data, len, &n);
+        size_t n = 0, tried = 0;
+        enum err e = write_piece(c, &n, &tried);
         if (e == ERR_AGAIN) {
             if (c->stream.tls != NULL)
-                pipeline_tried(&c->pipeline, len);
+                pipeline_tried(&c->pipeline, tried);
             c->write_blocked = true;
             c->write_blocked_ns = clock_ns();
             update_events(c);
@@ -324,7 +382,6 @@ void conn_flush(struct conn *c)
             return;
         }
         status_count(c->pipeline.answers->status, COUNTER_bytes_written, n);
-        pipeline_sent(&c->pipeline, n);
     }
 }
 
@@ -362,7 +419,7 @@ static void conn_ready(void *owner, uint32_t events)
         if ((events & EPOLLOUT) && c->write_blocked)
             write_again(c);
         if ((can_read || c->stream.want_write) && c->state == CONN_READY)
-            read_replies(c);
+            (c->take ? read_unasked : read_replies)(c);
         break;
     }
 }

@@ -58,6 +58,9 @@ struct conn {
     struct err_text error; /* why it broke last */
     /* Called at CONN_READY and when it stops being that. */
     void (*changed)(void *context, struct conn *c);
+    /* NULL, or takes what was read in place of the pipeline (pub/sub). What is
+     * no ERR_OK breaks the connection. */
+    enum err (*take)(void *context, const char *data, size_t len);
     void *context;
 };
 

@@ -14,6 +14,7 @@
 
 #include "ipc/message.h"
 #include "ipc/oneshot.h"
+#include "ipc/payload.h"
 #include "manager/log.h"
 
 /* ---- what is left to be said ---- */
@@ -71,10 +72,13 @@ void clean_up(const struct estate *estate)
         channel_remove(estate->channel);
         return;
     }
-    size_t removed = 0;
-    if (oneshot_sweep(estate->channel->reply_fd, &removed) == ERR_OK &&
-        estate->status != NULL)
-        status_count(estate->status, COUNTER_swept, removed);
+    const struct channel *ch = estate->channel;
+    size_t pipes = 0, payloads = 0;
+    if (oneshot_sweep(ch->reply_fd, &pipes) != ERR_OK ||
+        payload_sweep(ch->payload_fd, ch->reply_fd, &payloads) != ERR_OK)
+        log_warn("cannot sweep %s: %s", ch->dir, strerror(errno));
+    if (estate->status != NULL)
+        status_count(estate->status, COUNTER_swept, pipes + payloads);
 }
 
 /* ---- the process ---- */
@@ -82,10 +86,15 @@ void clean_up(const struct estate *estate)
 /* Closes everything but what the estate needs and standard error. */
 static void close_others(const struct estate *e, int life)
 {
-    const int keep[] = {STDERR_FILENO,      life,
-                        e->rx->mq,          e->rx->senders_fd,
-                        e->rx->receiver_fd, e->lock_fd,
-                        e->channel->dirfd,  e->channel->reply_fd};
+    const int keep[] = {STDERR_FILENO,
+                        life,
+                        e->rx->mq,
+                        e->rx->senders_fd,
+                        e->rx->receiver_fd,
+                        e->lock_fd,
+                        e->channel->dirfd,
+                        e->channel->reply_fd,
+                        e->channel->payload_fd};
     int from = 0;
     for (;;) {
         int next = -1;

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/clock.h"
 #include "manager/log.h"
@@ -21,6 +22,7 @@
 enum err intake_init(struct intake *in, const struct mpsc_receiver *rx,
                      struct readers *readers, struct answers *answers,
                      struct routes *routes, const struct policy *policy,
+                     struct sources *sources, uint64_t max_request,
                      struct status *status)
 {
     *in = (struct intake){.rx = rx,
@@ -65,14 +67,14 @@ struct command {
     struct resp_arg argv[POLICY_ARGS];
 };
 
-/* Steps to the next command. Errors as resp_request_command; ERR_LIMIT: an
- * argument whose bytes are not in the message. */
+/* Steps to the next command. Errors as resp_request_command. */
 static enum err next_command(struct resp_request *r, struct command *c)
 {
     c->data = r->pos;
     enum err e = resp_request_command(r, &c->argc);
     if (e != ERR_OK)
         return e;
+    c->blob_bytes = 0;
     for (uint32_t i = 0; i < c->argc; i++) {
         struct resp_arg beyond;
         struct resp_arg *arg = i < POLICY_ARGS ? &c->argv[i] : &beyond;
@@ -80,7 +82,7 @@ static enum err next_command(struct resp_request *r, struct command *c)
         if (e != ERR_OK)
             return e;
         if (arg->data == NULL)
-            return ERR_LIMIT;
+            c->blob_bytes += arg->len;
     }
     c->len = (size_t)(r->pos - c->data);
     return ERR_OK;
@@ -101,11 +103,6 @@ static enum err check_framing(const char *payload, size_t len, uint32_t n,
         enum err e = next_command(&r, &c);
         if (e == ERR_CLOSED)
             break;
-        if (e == ERR_LIMIT)
-            return err_say(why, ERR_INVALID,
-                           "command %u of the message has a large argument "
-                           "that comes without its bytes",
-                           found + 1);
         if (e != ERR_OK)
             return err_say(why, ERR_INVALID,
                            "command %u of the message is cut short or not in "
@@ -214,8 +211,8 @@ static enum err take_out_blobs(struct intake *in, struct run *run)
     for (const char *from = r.pos; resp_request_command(&r, &argc) == ERR_OK;) {
         struct resp_arg arg;
         while (argc-- > 0) {
-            enum err e = buffer_append(&in->framing, from,
-                                       (size_t)(r.pos - from));
+            enum err e =
+                buffer_append(&in->framing, from, (size_t)(r.pos - from));
             from = r.pos;
             if (e != ERR_OK || resp_request_arg(&r, &arg) != ERR_OK)
                 return ERR_NOMEM;
@@ -383,64 +380,123 @@ static struct reader *open_answer(struct intake *in,
     return NULL;
 }
 
-static void handle(struct intake *in, size_t len, unsigned priority)
-{
+/* A message under examination. */
+struct arrival {
     struct message_header h;
+    const char *payload; /* its commands, as far as they are framed here */
+    size_t len;
+    struct command first;
+    enum reply_status refused; /* REPLY_OK: not so far */
     struct err_text why;
-    struct command first = {.argc = 0};
-    const char *payload = NULL;
-    status_count(in->status, COUNTER_messages, 1);
-    enum err bad =
-        message_parse(in->message, len, priority, &h, &payload, &why);
-    if (bad == ERR_PROTO) {
+};
+
+static void refuse(struct arrival *a, enum err e)
+{
+    a->refused = e == ERR_LIMIT ? REPLY_TOO_BIG : REPLY_INVALID;
+}
+
+/* Header and size. False: nobody can be answered. */
+static bool check_header(struct intake *in, struct arrival *a, size_t len,
+                         unsigned priority)
+{
+    enum err e =
+        message_parse(in->message, len, priority, &a->h, &a->payload, &a->why);
+    if (e == ERR_PROTO) {
         status_count(in->status, COUNTER_garbage, 1);
-        log_garbage(why.text);
-        return;
+        log_garbage(a->why.text);
+        return false;
     }
+    a->len = a->h.payload_len;
+    if (e != ERR_OK)
+        refuse(a, e);
     /* The count of a message that is refused is a claim: bound it. */
-    uint32_t most = (uint32_t)(len / COMMAND_BYTES_MIN) + 1;
-    if (h.ncommands == 0 || h.ncommands > most) {
-        if (bad == ERR_OK)
-            bad = err_say(&why, ERR_INVALID,
-                          "the message says %u commands in %zu bytes",
-                          h.ncommands, len);
-        h.ncommands = h.ncommands == 0 ? 1 : most;
+    size_t bytes = a->h.flags & MESSAGE_BODY ? MESSAGE_BODY_MAX : len;
+    uint32_t most = (uint32_t)(bytes / COMMAND_BYTES_MIN) + 1;
+    if (a->h.ncommands == 0 || a->h.ncommands > most) {
+        if (a->refused == REPLY_OK)
+            refuse(a, err_say(&a->why, ERR_INVALID,
+                              "the message says %u commands in %zu bytes",
+                              a->h.ncommands, bytes));
+        a->h.ncommands = a->h.ncommands == 0 ? 1 : most;
     }
-    struct reader *reader = open_answer(in, &h);
-    if (reader == NULL)
-        return;
-    if (bad == ERR_OK)
-        bad = check_framing(payload, h.payload_len, h.ncommands, &first, &why);
-    struct request *req;
-    const char *name = bad == ERR_OK ? first.argv[0].data : NULL;
-    if (answers_take(in->answers, &h, reader, name ? name : "?",
-                     name ? first.argv[0].len : 1, &req) != ERR_OK) {
-        readers_put(in->readers, reader);
-        status_count(in->status, COUNTER_garbage, 1);
-        log_garbage("out of memory");
-        return;
-    }
-    if (bad != ERR_OK) {
-        answer_fail(in->answers, req, 0, h.ncommands, REPLY_INVALID, "%s",
-                    why.text);
-    } else if (h.epoch != in->rx->epoch) {
+    return true;
+}
+
+/* Framing, and the file of the large arguments. */
+static void check_commands(struct intake *in, struct arrival *a,
+                           struct reader *reader)
+{
+    enum err e = ERR_OK;
+    uint64_t blob_bytes = 0;
+    in->blob_offset = 0;
+    if (a->h.flags & MESSAGE_BODY)
+        e = read_body(in, reader, &a->payload, &a->len, &a->why);
+    if (e == ERR_OK)
+        e = check_framing(a->payload, a->len, a->h.ncommands, &a->first,
+                          &blob_bytes, &a->why);
+    if (e == ERR_OK && blob_bytes > 0 && !(a->h.flags & MESSAGE_PAYLOAD))
+        e = err_say(&a->why, ERR_INVALID,
+                    "the message has a large argument that comes without its "
+                    "bytes");
+    if (e == ERR_OK && blob_bytes > 0)
+        e = open_source(in, reader, blob_bytes, &a->why);
+    if (e != ERR_OK)
+        refuse(a, e);
+}
+
+/* Sends the commands on their way, or answers them all. */
+static void dispatch(struct intake *in, struct arrival *a, struct request *req)
+{
+    if (a->refused != REPLY_OK) {
+        answer_fail(in->answers, req, 0, a->h.ncommands, a->refused, "%s",
+                    a->why.text);
+    } else if (a->h.epoch != in->rx->epoch) {
         status_count(in->status, COUNTER_stale, 1);
-        answer_fail(in->answers, req, 0, h.ncommands, REPLY_UNAVAILABLE,
+        answer_fail(in->answers, req, 0, a->h.ncommands, REPLY_UNAVAILABLE,
                     "the manager that this was sent to has ended; it was not "
                     "executed");
     } else if (request_expired(in->answers, req)) {
-        answer_fail(in->answers, req, 0, h.ncommands, REPLY_EXPIRED,
+        answer_fail(in->answers, req, 0, a->h.ncommands, REPLY_EXPIRED,
                     "the deadline passed while the command was queued, %llu "
                     "ms; it was not executed",
-                    (unsigned long long)((in->answers->now_ns - h.sent_ns) /
+                    (unsigned long long)((in->answers->now_ns - a->h.sent_ns) /
                                          NS_PER_MS));
     } else {
-        note_times(in, &h);
-        if (h.flags & MESSAGE_INDEPENDENT)
-            send_independent(in, req, payload, h.payload_len);
+        note_times(in, &a->h);
+        if (a->h.flags & MESSAGE_INDEPENDENT)
+            send_independent(in, req, a->payload, a->len);
         else
-            send_batch(in, req, payload, h.payload_len, &first);
+            send_batch(in, req, a->payload, a->len, &a->first);
     }
+}
+
+static void handle(struct intake *in, size_t len, unsigned priority)
+{
+    struct arrival a;
+    a.refused = REPLY_OK;
+    status_count(in->status, COUNTER_messages, 1);
+    if (!check_header(in, &a, len, priority))
+        return;
+    struct reader *reader = open_answer(in, &a.h);
+    if (reader == NULL)
+        return;
+    if (a.refused == REPLY_OK)
+        check_commands(in, &a, reader);
+    struct request *req;
+    bool named = a.refused == REPLY_OK && a.first.argv[0].data != NULL;
+    if (answers_take(in->answers, &a.h, reader,
+                     named ? a.first.argv[0].data : "?",
+                     named ? a.first.argv[0].len : 1, &req) != ERR_OK) {
+        readers_put(in->readers, reader);
+        status_count(in->status, COUNTER_garbage, 1);
+        log_garbage("out of memory");
+    } else {
+        dispatch(in, &a, req);
+    }
+    source_unref(in->source);
+    in->source = NULL;
+    if (in->body.size > 0)
+        buffer_clear(&in->body);
 }
 
 enum err intake_one(struct intake *in)

@@ -9,9 +9,11 @@
 
 #include "ipc/mpsc.h"
 #include "manager/answer.h"
+#include "manager/buffer.h"
 #include "manager/policy.h"
 #include "manager/readers.h"
 #include "manager/routes.h"
+#include "manager/segments.h"
 
 struct intake {
     const struct mpsc_receiver *rx;
@@ -20,17 +22,24 @@ struct intake {
     struct routes *routes;
     const struct policy *policy;
     struct status *status;
-    char *message; /* rx->msgsize bytes */
+    struct sources *sources;
+    uint64_t max_request; /* bytes of one message's commands */
+    char *message;        /* rx->msgsize bytes */
+    /* Of the message at hand, if it has a payload file. */
+    struct source *source;
+    int64_t blob_offset;   /* in that file, of the next large argument */
+    struct buffer body;    /* commands that came by the file */
+    struct buffer framing; /* a run whose large arguments are taken out */
+    struct blob *blobs;
+    uint32_t nblobs, blobs_size;
     uint64_t deepest;
 };
 
 /* Everything is borrowed. ERR_NOMEM. */
-MUST_CHECK enum err intake_init(struct intake *in,
-                                const struct mpsc_receiver *rx,
-                                struct readers *readers,
-                                struct answers *answers, struct routes *routes,
-                                const struct policy *policy,
-                                struct status *status);
+MUST_CHECK enum err intake_init(
+    struct intake *in, const struct mpsc_receiver *rx, struct readers *readers,
+    struct answers *answers, struct routes *routes, const struct policy *policy,
+    struct sources *sources, uint64_t max_request, struct status *status);
 void intake_release(struct intake *in);
 
 /* Takes one message and deals with it. ERR_AGAIN: the queue is empty.

@@ -131,6 +131,7 @@ static bool may_take(const struct manager *m)
            m->handover.step == HANDOVER_NONE &&
            m->takeover.step == TAKEOVER_NONE &&
            m->answers.inflight < o->max_inflight &&
+           m->sources.bytes < o->shm_budget &&
            routes_unsent(&m->routes) < o->max_inflight_bytes &&
            (o->when_down_fail || routes_ready(&m->routes));
 }
@@ -228,8 +229,10 @@ static void reload(struct manager *m)
     notify("RELOADING=1\nMONOTONIC_USEC=%llu", clock_ns() / NS_PER_US);
     if (target_reload(&m->conn_options, m->options, &why) != ERR_OK)
         log_error("reload: %s; nothing was changed", why.text);
-    else
+    else {
         log_info("reloaded: the next connection uses what the files say now");
+        manager_publish(m); /* whoever asked waits for a word */
+    }
     notify("READY=1");
 }
 
@@ -353,6 +356,7 @@ static uint64_t tick_handover(struct manager *m, uint64_t now)
         if (channel_locked(&m->channel, &holder)) {
             log_info("handed over to pid %ld", (long)h->successor);
             handover_end(h, HANDOVER_DONE);
+            pubsub_retire(m->pubsub);
             guardian_dismiss(&m->guardian);
             close(m->rx.receiver_fd);
             m->rx.receiver_fd = -1;
@@ -463,6 +467,7 @@ static uint64_t tick(struct manager *m)
     check_drained(m, now);
     check_closed(m);
     next = sooner(next, routes_tick(&m->routes, now));
+    next = sooner(next, pubsub_tick(m->pubsub, now));
     if (m->draining)
         next = sooner(next, m->drain_until_ns);
     return sooner(next, m->housekeeping_ns);
@@ -503,6 +508,7 @@ int manager_run(struct manager *m, bool *again)
         routes_flush(&m->routes);
         readers_reap(&m->readers);
     }
+    pubsub_stop(m->pubsub, "the manager has ended");
     routes_stop(&m->routes, "the manager ended");
     /* Only its owner may end a channel: not who has handed it over, nor who
      * never had it. */

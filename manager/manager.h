@@ -19,6 +19,7 @@
 #include "manager/intake.h"
 #include "manager/loop.h"
 #include "manager/options.h"
+#include "manager/pubsub.h"
 #include "manager/readers.h"
 #include "manager/routes.h"
 #include "manager/takeover.h"
@@ -36,6 +37,8 @@ struct manager {
     struct answers answers;
     struct conn_options conn_options;
     struct routes routes;
+    struct sources sources;
+    struct pubsub *pubsub;
     struct intake intake;
     struct control control;
     struct handover handover; /* to a successor */

@@ -34,8 +34,16 @@ struct options {
     uint32_t max_inflight;       /* commands */
     uint32_t max_inflight_bytes; /* not written yet */
     uint32_t max_clients;        /* reply pipes held open */
+    uint64_t max_request;        /* bytes of large arguments of a message */
+    uint64_t max_reply;          /* bytes of one reply */
+    uint64_t shm_budget;         /* bytes of payloads in flight */
     uint64_t reader_backlog;     /* bytes behind one reader */
     uint64_t total_backlog;      /* and behind all */
+    uint32_t max_subscribers;    /* streams */
+    uint32_t max_subscriptions;  /* names of all of them */
+    uint32_t subscriber_backlog; /* messages behind one subscriber */
+    uint32_t subscriber_backlog_bytes;
+    uint64_t subscriber_total; /* bytes behind all of them */
     uint32_t connect_timeout_ms;
     uint32_t reconnect_max_ms;
     uint32_t silence_timeout_ms;

@@ -31,6 +31,7 @@ void pipeline_release(struct pipeline *p)
     free(p->ring);
     free(p->in);
     buffer_release(&p->out);
+    segments_release(&p->segments);
     memset(p, 0, sizeof(*p));
 }
 
@@ -64,9 +65,15 @@ enum err pipeline_append(struct pipeline *p, const struct run *run)
             return e;
     }
     uint64_t begin = p->begin + buffer_len(&p->out);
-    enum err e = buffer_append(&p->out, run->data, run->len);
+    enum err e = segments_reserve(&p->segments, run->nblobs);
+    if (e == ERR_OK)
+        e = buffer_append(&p->out, run->data, run->len);
     if (e != ERR_OK)
         return e;
+    for (uint32_t i = 0; i < run->nblobs; i++)
+        segments_add(&p->segments, run->source, run->req,
+                     begin + run->blobs[i].at, run->blobs[i].len,
+                     run->blobs[i].offset);
     *entry_at(p, p->count++) = (struct entry){
         .req = run->req,
         .capture = run->capture,
@@ -84,8 +91,11 @@ enum err pipeline_append(struct pipeline *p, const struct run *run)
 void pipeline_unsent(const struct pipeline *p, const char **data, size_t *len)
 {
     size_t skip = (size_t)(p->sent - p->begin);
+    const struct segment *g = segments_next(&p->segments);
     *data = buffer_head(&p->out) + skip;
     *len = buffer_len(&p->out) - skip;
+    if (g != NULL && g->at - p->sent < *len)
+        *len = (size_t)(g->at - p->sent);
 }
 
 void pipeline_sent(struct pipeline *p, size_t n)
@@ -106,6 +116,7 @@ void pipeline_sent(struct pipeline *p, size_t n)
     }
     buffer_take(&p->out, (size_t)(keep_from - p->begin));
     p->begin = keep_from;
+    segments_drop_before(&p->segments, p->begin);
 }
 
 void pipeline_tried(struct pipeline *p, size_t n)
@@ -233,6 +244,15 @@ enum err pipeline_feed(struct pipeline *p, size_t n)
     return ERR_OK;
 }
 
+bool pipeline_take_own(struct pipeline *p, uint32_t *tag)
+{
+    if (!front_expects(p, 1) || entry_at(p, 0)->req != NULL)
+        return false;
+    *tag = entry_at(p, 0)->first;
+    pop_front(p);
+    return true;
+}
+
 /* ---- when the connection breaks ---- */
 
 /* Answers an entry that will not be written (again); false if it lives on. */
@@ -268,17 +288,22 @@ static void rebuild(struct pipeline *p, uint32_t from, bool keep,
     uint32_t kept = from;
     for (uint32_t i = from; i < p->count; i++) {
         struct entry e = *entry_at(p, i);
-        if (settle_unwritten(p, &e))
+        if (settle_unwritten(p, &e)) {
+            segments_drop(&p->segments, e.begin, e.end);
             continue;
+        }
         if (!keep) {
+            segments_drop(&p->segments, e.begin, e.end);
             answer_fail(p->answers, e.req, e.first, e.left, REPLY_UNAVAILABLE,
                         "%s; the command was not executed", reason);
             continue;
         }
         size_t len = (size_t)(e.end - e.begin);
-        if (at != e.begin)
+        if (at != e.begin) {
             memmove(buffer_head(&p->out) + (at - base),
                     buffer_head(&p->out) + (e.begin - base), len);
+            segments_shift(&p->segments, e.begin, e.end, e.begin - at);
+        }
         e.first_end = at + (e.first_end - e.begin);
         e.begin = at;
         e.end = at + len;
@@ -355,6 +380,8 @@ void pipeline_break(struct pipeline *p, bool keep, const char *reason)
     p->begin += gone;
     if (keep && p->count > 0 && entry_at(p, 0)->begin < p->sent)
         status_count(p->answers->status, COUNTER_resent, 1);
+    segments_drop_before(&p->segments, p->begin);
+    segments_rewind(&p->segments);
     p->written = 0;
     p->sent = p->tried = p->begin;
     rebuild(p, 0, keep, reason);

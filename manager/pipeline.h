@@ -23,6 +23,7 @@
 #include "ipc/resp.h"
 #include "manager/answer.h"
 #include "manager/buffer.h"
+#include "manager/segments.h"
 
 #define PIPELINE_READ_SIZE (64 * 1024)
 
@@ -49,6 +50,7 @@ struct entry {
 struct pipeline {
     struct answers *answers;
     struct buffer out;
+    struct segments segments; /* large arguments within it */
     uint64_t begin; /* stream offset of the first byte kept in `out` */
     uint64_t sent;  /* stream offset of the next byte to be written */
     uint64_t tried; /* up to here bytes may have left, though not counted as
@@ -75,15 +77,26 @@ void pipeline_release(struct pipeline *p);
 struct run {
     struct request *req;     /* NULL: the manager's own */
     struct capture *capture; /* of the manager's own; NULL: reply dropped */
-    uint32_t first, count;
+    uint32_t first, count;   /* `first` is a tag for pipeline_take_own */
     bool independent;
     const char *data;
     size_t len;
-    size_t first_len; /* of the first command */
+    size_t first_len;      /* of the first command */
+    struct source *source; /* of the large arguments, if there are any */
+    const struct blob *blobs;
+    uint32_t nblobs;
 };
 
 /* Appends a run. ERR_NOMEM: nothing was appended. */
 MUST_CHECK enum err pipeline_append(struct pipeline *p, const struct run *run);
+
+/* The large argument that is to be written next, before any further byte of
+ * `out`; NULL: none. Tell segments_sent what was written of it. */
+static inline struct segment *pipeline_segment(const struct pipeline *p)
+{
+    struct segment *g = segments_next(&p->segments);
+    return g != NULL && g->at == p->sent ? g : NULL;
+}
 
 /* The bytes to be written next; a view until the next append. */
 void pipeline_unsent(const struct pipeline *p, const char **data, size_t *len);
@@ -116,6 +129,11 @@ char *pipeline_room(const struct pipeline *p, size_t *len);
  * parts, to whom they belong. ERR_PROTO: not RESP, or a reply that nobody
  * asked for; the connection must go. */
 MUST_CHECK enum err pipeline_feed(struct pipeline *p, size_t n);
+
+/* For who reads replies past the pipeline: the oldest command, one of the
+ * manager's own, was answered; *tag is its run's `first`. False: none is due.
+ */
+bool pipeline_take_own(struct pipeline *p, uint32_t *tag);
 
 /*
  * The connection broke. What had left is answered `lost` with the reason; what

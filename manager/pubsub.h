@@ -52,6 +52,10 @@ void pubsub_request(struct pubsub *p, const struct run *run);
  * called once a round. */
 uint64_t pubsub_tick(struct pubsub *p, uint64_t now);
 
+/* Another manager serves the channel: ends every stream with that word, and
+ * those that are still to be confirmed as soon as they are. */
+void pubsub_retire(struct pubsub *p);
+
 /* Ends every stream with this reason, as far as their pipes take it, and closes
  * the connection. What waits for its confirmation is answered. */
 void pubsub_stop(struct pubsub *p, const char *reason);

@@ -4,21 +4,25 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
 #include "ipc/oneshot.h"
+#include "ipc/payload.h"
 
 #define BUCKETS_FIRST 256
 
 enum err readers_init(struct readers *rs, struct loop *loop,
-                      struct status *status, int reply_fd, uint32_t max_open,
-                      size_t reader_limit, size_t total_limit)
+                      struct status *status, int reply_fd, int payload_fd,
+                      uint32_t max_open, size_t reader_limit,
+                      size_t total_limit)
 {
     memset(rs, 0, sizeof(*rs));
     rs->loop = loop;
     rs->status = status;
     rs->reply_fd = reply_fd;
+    rs->payload_fd = payload_fd;
     rs->max_open = max_open;
     rs->reader_limit = reader_limit;
     rs->total_limit = total_limit;
@@ -95,12 +99,11 @@ static void drop_backlog(struct readers *rs, struct reader *r)
     buffer_release(&r->backlog);
 }
 
-/* Closes the pipe and takes the reader out of the table. */
-static void bury(struct readers *rs, struct reader *r)
+/* Takes the reader out of the table; its pipe is the caller's. */
+static int withdraw(struct readers *rs, struct reader *r)
 {
     int fd = r->watcher.fd;
     loop_remove(rs->loop, &r->watcher);
-    close(fd);
     unchain(rs, r);
     drop_backlog(rs, r);
     r->dead = true;
@@ -111,11 +114,20 @@ static void bury(struct readers *rs, struct reader *r)
         r->chain = rs->dead;
         rs->dead = r;
     }
+    return fd;
+}
+
+/* The same, and closes the pipe. */
+static void bury(struct readers *rs, struct reader *r)
+{
+    close(withdraw(rs, r));
 }
 
 /* Nobody reads any more: the name goes too. */
 static void die(struct readers *rs, struct reader *r)
 {
+    if (r->has_payload)
+        payload_unlink(rs->payload_fd, r->client, r->slot);
     oneshot_unlink(rs->reply_fd, r->client, r->slot);
     bury(rs, r);
 }
@@ -238,6 +250,19 @@ enum err readers_write(struct readers *rs, struct reader *r,
     return ERR_OK;
 }
 
+enum err readers_payload(struct readers *rs, struct reader *r, int64_t need,
+                         int *fd)
+{
+    struct stat pipe;
+    if (r->dead)
+        return ERR_CLOSED;
+    if (fstat(r->watcher.fd, &pipe) < 0)
+        return ERR_SYS;
+    r->has_payload = true;
+    return payload_open(rs->payload_fd, r->client, r->slot, pipe.st_uid, need,
+                        fd);
+}
+
 /* ---- finding and opening ---- */
 
 static enum err open_reader(struct readers *rs, uint64_t client, uint64_t slot,
@@ -318,9 +343,22 @@ bool readers_check(struct readers *rs, struct reader *r)
     return false;
 }
 
+enum err readers_hand_over(struct readers *rs, struct reader *r, int *fd)
+{
+    if (!readers_check(rs, r))
+        return ERR_CLOSED;
+    if (r->requests != 1 || buffer_len(&r->backlog) > 0)
+        return ERR_BUSY;
+    *fd = withdraw(rs, r);
+    return ERR_OK;
+}
+
 void readers_sweep(struct readers *rs)
 {
     size_t removed = 0;
     if (oneshot_sweep(rs->reply_fd, &removed) == ERR_OK && removed > 0)
+        status_count(rs->status, COUNTER_swept, removed);
+    if (payload_sweep(rs->payload_fd, rs->reply_fd, &removed) == ERR_OK &&
+        removed > 0)
         status_count(rs->status, COUNTER_swept, removed);
 }

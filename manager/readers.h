@@ -28,6 +28,7 @@ struct reader {
     uint64_t client, slot;
     uint32_t requests;    /* that will be answered here */
     bool dead;            /* nobody reads; memory stays while requests do */
+    bool has_payload;     /* its slot has a payload file */
     uint64_t progress_ns; /* when the backlog last got shorter or began */
     struct buffer backlog;
     struct reader *chain;                 /* in a bucket, or of the dead */
@@ -37,7 +38,7 @@ struct reader {
 struct readers {
     struct loop *loop;
     struct status *status;
-    int reply_fd;
+    int reply_fd, payload_fd; /* the channel's folders */
     uint32_t max_open;
     size_t reader_limit; /* bytes of backlog of one */
     size_t total_limit;  /* of all */
@@ -49,11 +50,11 @@ struct readers {
     struct reader *dead; /* without requests: freed after the round */
 };
 
-/* `reply_fd` is borrowed. ERR_NOMEM. */
+/* The descriptors are borrowed. ERR_NOMEM. */
 MUST_CHECK enum err readers_init(struct readers *rs, struct loop *loop,
                                  struct status *status, int reply_fd,
-                                 uint32_t max_open, size_t reader_limit,
-                                 size_t total_limit);
+                                 int payload_fd, uint32_t max_open,
+                                 size_t reader_limit, size_t total_limit);
 
 /* Closes all; names stay (their requesters live). Requests that still point
  * to readers are void after this. */
@@ -68,9 +69,21 @@ MUST_CHECK enum err readers_get(struct readers *rs, uint64_t client,
 /* Takes back a request counted by readers_get. */
 void readers_put(struct readers *rs, struct reader *r);
 
+/* Takes the pipe of a reader out of the table, for a stream: *fd is the
+ * caller's, the reader is dead to what comes. It must have one request, which
+ * is the caller's too. ERR_BUSY: it has others, or a backlog. ERR_CLOSED:
+ * nobody reads. */
+MUST_CHECK enum err readers_hand_over(struct readers *rs, struct reader *r,
+                                      int *fd);
+
 /* Asks the kernel whether somebody still reads, and buries the reader if not.
  * Returns whether it lives. */
 bool readers_check(struct readers *rs, struct reader *r);
+
+/* Opens the payload file of the reader's slot; see payload_open. ERR_CLOSED:
+ * the reader is dead. */
+MUST_CHECK enum err readers_payload(struct readers *rs, struct reader *r,
+                                    int64_t need, int *fd);
 
 /* Writes a chunk, or keeps it until the pipe takes it. ERR_CLOSED: the reader
  * is dead. ERR_LIMIT: its backlog, or everybody's, is full: nothing of the

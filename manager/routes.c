@@ -175,8 +175,7 @@ static void send_side(struct routes *r, struct side_pool *pool,
 void routes_send(struct routes *r, enum route route, const struct run *run)
 {
     if (route == ROUTE_SUBSCRIBE)
-        answer_fail(r->answers, run->req, run->first, run->count, REPLY_INVALID,
-                    "subscriptions do not travel over the shared connection");
+        pubsub_request(r->pubsub, run);
     else if (route == ROUTE_DEDICATED)
         send_side(r, &r->dedicated, run);
     else if (route == ROUTE_CONTROL)

@@ -16,6 +16,7 @@
 
 #include "manager/conn.h"
 #include "manager/policy.h"
+#include "manager/pubsub.h"
 
 struct side_pool {
     struct side *sides; /* `max` of them */
@@ -31,6 +32,7 @@ struct routes {
     struct conn *shared;
     uint32_t shared_count;
     struct side_pool dedicated, control;
+    struct pubsub *pubsub; /* set by the owner */
     /* Called when a shared connection becomes ready or stops being that. */
     void (*changed)(void *context, struct conn *c);
     void *context;

@@ -122,24 +122,42 @@ static enum err build(struct manager *m, struct err_text *why)
     const struct options *o = m->options;
     uint32_t descriptors = raise_descriptors();
     uint32_t max_clients = o->max_clients;
-    uint32_t spare =
-        DESCRIPTORS_SPARE + o->connections + o->dedicated_connections;
+    /* Streams have pipes of their own; where descriptors are few, at most a
+     * quarter of them. */
+    uint32_t max_subscribers = o->max_subscribers;
+    if (max_subscribers > descriptors / 4)
+        max_subscribers = descriptors / 4;
+    uint32_t spare = DESCRIPTORS_SPARE + o->connections +
+                     o->dedicated_connections + max_subscribers;
     if (descriptors < spare + max_clients)
         max_clients = descriptors > spare + 16 ? descriptors - spare : 16;
     uint64_t seed;
     if (random_id(&seed) != ERR_OK)
         return err_say(why, ERR_SYS, "no random numbers: %s", strerror(errno));
+    m->sources = (struct sources){.status = m->status, .budget = o->shm_budget};
     answers_init(&m->answers, &m->readers, m->status, seed);
-    enum err e =
-        readers_init(&m->readers, &m->loop, m->status, m->channel.reply_fd,
-                     max_clients, o->reader_backlog, o->total_backlog);
+    enum err e = readers_init(&m->readers, &m->loop, m->status,
+                              m->channel.reply_fd, m->channel.payload_fd,
+                              max_clients, o->reader_backlog, o->total_backlog);
     if (e == ERR_OK)
         e = routes_init(&m->routes, &m->loop, &m->answers, &m->conn_options,
                         o->connections, o->dedicated_connections,
                         manager_connection_changed, m);
+    struct pubsub_limits limits = {
+        .max_subscribers = max_subscribers,
+        .max_subscriptions = o->max_subscriptions,
+        .backlog_messages = o->subscriber_backlog,
+        .backlog_bytes = o->subscriber_backlog_bytes,
+        .total_bytes = o->subscriber_total,
+    };
+    if (e == ERR_OK)
+        e = pubsub_new(&m->pubsub, &m->loop, &m->answers, &m->readers,
+                       &m->conn_options, &limits, seed);
+    m->routes.pubsub = m->pubsub;
     if (e == ERR_OK)
         e = intake_init(&m->intake, &m->rx, &m->readers, &m->answers,
-                        &m->routes, o->policy, m->status);
+                        &m->routes, o->policy, &m->sources, o->max_request,
+                        m->status);
     if (e == ERR_OK)
         e = loop_add(&m->loop, &m->queue_watcher, m->rx.mq, 0,
                      manager_queue_ready, m);
@@ -160,6 +178,7 @@ void manager_release(struct manager *m)
     control_close(&m->control, &m->loop);
     takeover_end(&m->takeover);
     handover_end(&m->handover, HANDOVER_NONE);
+    pubsub_free(m->pubsub);
     routes_release(&m->routes);
     target_release(&m->conn_options);
     buffer_release(&m->learn.bytes);
@@ -205,6 +224,8 @@ static enum err start(struct manager *m, int *exit_status, struct err_text *why)
         e = raise_msg_max(o, why);
     if (e == ERR_OK)
         e = channel_create(&m->channel, o->channel, o->group, why);
+    if (e == ERR_INVALID)
+        *exit_status = EX_USAGE;
     if (e != ERR_OK)
         return e;
     bool join = o->takeover && channel_locked(&m->channel, &holder);
@@ -231,7 +252,7 @@ enum err manager_start(struct manager *m, const struct options *o,
     m->lock_fd = m->signal_fd = m->loop.epfd = m->control.fd = -1;
     m->rx.mq = (mqd_t)-1;
     m->rx.senders_fd = m->rx.receiver_fd = -1;
-    m->channel.dirfd = m->channel.reply_fd = -1;
+    m->channel.dirfd = m->channel.reply_fd = m->channel.payload_fd = -1;
     *exit_status = EX_UNAVAILABLE;
     enum err e = loop_init(&m->loop);
     if (e == ERR_OK)

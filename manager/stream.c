@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -18,6 +19,9 @@
 #define TCP_KEEPALIVE_IDLE_S 5
 #define TCP_KEEPALIVE_INTERVAL_S 2
 #define TCP_KEEPALIVE_COUNT 3
+
+/* One record of TLS. */
+#define FILE_PIECE 16384
 
 static enum err start(struct stream *s, const struct sockaddr *addr,
                       socklen_t len, int family, struct err_text *why)
@@ -148,6 +152,38 @@ enum err stream_write(struct stream *s, const char *data, size_t len, size_t *n)
         if (errno != EINTR)
             return ERR_SYS;
     }
+}
+
+enum err stream_write_file(struct stream *s, int fd, int64_t offset, size_t len,
+                           size_t *n)
+{
+    if (s->tls != NULL) {
+        /* The same length again for the same offset: a TLS write that was
+         * refused is to be repeated as it was. */
+        char piece[FILE_PIECE];
+        ssize_t r =
+            pread(fd, piece, len < FILE_PIECE ? len : FILE_PIECE, offset);
+        *n = 0;
+        return r <= 0 ? ERR_OK : stream_write(s, piece, (size_t)r, n);
+    }
+    for (;;) {
+        off_t at = offset;
+        ssize_t r = sendfile(s->fd, fd, &at, len);
+        if (r >= 0) {
+            *n = (size_t)r;
+            return ERR_OK;
+        }
+        if (errno == EAGAIN)
+            return ERR_AGAIN;
+        if (errno != EINTR)
+            return ERR_SYS;
+    }
+}
+
+enum err stream_write_zeros(struct stream *s, size_t len, size_t *n)
+{
+    static const char zeros[FILE_PIECE];
+    return stream_write(s, zeros, len < FILE_PIECE ? len : FILE_PIECE, n);
 }
 
 bool stream_pending(const struct stream *s)

@@ -40,6 +40,13 @@ MUST_CHECK enum err stream_read(struct stream *s, char *buf, size_t size,
 MUST_CHECK enum err stream_write(struct stream *s, const char *data, size_t len,
                                  size_t *n);
 
+/* Writes from a file's offset on. *n is 0 where the file has ended. */
+MUST_CHECK enum err stream_write_file(struct stream *s, int fd, int64_t offset,
+                                      size_t len, size_t *n);
+
+/* Writes zeros. */
+MUST_CHECK enum err stream_write_zeros(struct stream *s, size_t len, size_t *n);
+
 /* Whether bytes are there that poll(2) does not know of (TLS records). */
 bool stream_pending(const struct stream *s);
 

@@ -99,6 +99,8 @@ void subscriber_drop_oldest(struct subscriber *s)
     if (m->kind == BROADCAST_MESSAGE) {
         s->lagged += m->n;
         status_count(s->outlet->status, COUNTER_pubsub_lagged, m->n);
+    } else if (m->kind == BROADCAST_LAGGED) {
+        s->lagged += m->n; /* counted before */
     } else if (m->kind == BROADCAST_GAP) {
         s->gap = true;
         s->gap_ms += m->n;
@@ -134,7 +136,7 @@ void subscriber_push(struct subscriber *s, struct published *m)
     if (s->count == s->ring_size && !grow_ring(s)) {
         /* Out of memory: as if the backlog were full. */
         if (s->count == 0) {
-            s->lagged += m->kind == BROADCAST_MESSAGE ? m->n : 0;
+            s->lagged += m->kind == BROADCAST_GAP ? 0 : m->n;
             s->gap |= m->kind == BROADCAST_GAP;
             return;
         }
@@ -378,6 +380,13 @@ enum err subscriber_init(struct subscriber *s, struct outlet *outlet, int fd,
     if (e != ERR_OK)
         close(fd);
     return e;
+}
+
+void subscriber_begin(struct subscriber *s, struct published *m)
+{
+    m->refs++;
+    s->current = m;
+    s->current_sent = 0;
 }
 
 void subscriber_release(struct subscriber *s)

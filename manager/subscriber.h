@@ -81,6 +81,10 @@ struct subscriber {
 MUST_CHECK enum err subscriber_init(struct subscriber *s, struct outlet *outlet,
                                     int fd, uint64_t request, void *owner);
 
+/* The first word, once: it comes before all that is pushed, and is never
+ * dropped. Takes no reference of the caller's. */
+void subscriber_begin(struct subscriber *s, struct published *m);
+
 /* Closes the pipe and drops what waits. The memory must last until the loop's
  * round is over. */
 void subscriber_release(struct subscriber *s);

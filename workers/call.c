@@ -68,13 +68,7 @@ static enum mqredis_status take_off(struct mqredis *mq,
     enum mqredis_status s = handle_join(mq, why);
     if (s != MQREDIS_OK)
         return s;
-    size_t room = mq->link->tx.msgsize - sizeof(struct message_header);
-    if (o->len > room)
-        return error_say(why, MQREDIS_TOO_BIG,
-                         "channel '%s': a command of %zu bytes does not fit "
-                         "into a message of %zu: not executed",
-                         mq->name, o->len, mq->link->tx.msgsize);
-    struct flight *f = flight_get(mq, room);
+    struct flight *f = flight_get(mq, o->len);
     if (f == NULL)
         return error_say(why, MQREDIS_NOMEM, "channel '%s': out of memory",
                          mq->name);

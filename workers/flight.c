@@ -61,6 +61,7 @@ static void flight_free(struct flight *f)
 {
     free(f->commands);
     free(f->text);
+    free(f->wire);
     free(f->buf);
     free(f);
 }
@@ -105,6 +106,8 @@ void flight_put(struct mqredis *mq, struct flight *f)
     free(f->text);
     f->text = NULL;
     f->text_len = 0;
+    free(f->wire);
+    f->wire = NULL;
     f->state = FLIGHT_SPARE;
     /* A flight that grew for a large batch does not stay. */
     if (mq->spares.count == SPARES_MAX || f->cap > 64 * 1024)
@@ -151,10 +154,20 @@ enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
                          mq->name, strerror(saved),
                          saved == EMFILE ? ": raise ulimit -n" : "");
     }
+    free(f->wire);
+    f->wire = NULL;
+    f->wire_flags = 0;
+    if (f->len > f->link->tx.msgsize) {
+        enum mqredis_status s = flight_spill(mq, f, why);
+        if (s != MQREDIS_OK) {
+            oneshot_abandon(&f->link->pool, &f->slot);
+            return s;
+        }
+    }
     struct message_header h = {
         .magic = MESSAGE_MAGIC,
         .version = MESSAGE_VERSION,
-        .flags = f->flags,
+        .flags = (uint16_t)(f->flags | f->wire_flags),
         .epoch = f->link->tx.epoch,
         .client = f->link->pool.client,
         .slot = f->slot.slot,
@@ -163,11 +176,12 @@ enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
         .pid = (uint32_t)getpid(),
         .prev_rtt_us = mq->prev_rtt_us,
         .ncommands = (uint32_t)f->ncommands,
-        .payload_len = (uint32_t)(f->len - sizeof(h)),
+        .payload_len =
+            (uint32_t)((f->wire ? f->wire_len : f->len) - sizeof(h)),
     };
     f->sending_ns = clock_ns();
     h.sent_ns = f->sending_ns;
-    memcpy(f->buf, &h, sizeof(h));
+    memcpy(f->wire ? f->wire : f->buf, &h, sizeof(h));
     reply_stream_init(&f->stream, h.request, h.ncommands);
     return MQREDIS_OK;
 }
@@ -177,14 +191,16 @@ enum err flight_send(struct flight *f, uint64_t until_ns)
     uint64_t end = f->deadline_ns;
     if (until_ns != 0 && (end == 0 || until_ns < end))
         end = until_ns;
-    enum err e = mpsc_send(&f->link->tx, f->buf, f->len, end);
+    enum err e = mpsc_send(&f->link->tx, f->wire ? f->wire : f->buf,
+                           f->wire ? f->wire_len : f->len, end);
     f->queued_ns = clock_ns();
     return e;
 }
 
 enum err flight_try_send(struct flight *f)
 {
-    enum err e = mpsc_try_send(&f->link->tx, f->buf, f->len);
+    enum err e = mpsc_try_send(&f->link->tx, f->wire ? f->wire : f->buf,
+                               f->wire ? f->wire_len : f->len);
     f->queued_ns = clock_ns();
     return e;
 }

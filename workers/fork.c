@@ -50,8 +50,7 @@ static void disown_flights(struct mqredis *mq, struct flight_list *list)
         flight_list_remove(list, f);
         disown_link(f->link);
         if (f->slot.fd >= 0)
-            close(f->slot.fd);
-        f->slot.fd = -1;
+            oneshot_disown(&f->slot);
         /* The request of a synchronous call is on another thread's stack. */
         if (f->sync)
             f->ncommands = 0;

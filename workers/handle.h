@@ -115,6 +115,9 @@ struct flight {
     struct flight_command *commands;
     size_t len, cap; /* of the message, header included */
     char *buf;       /* the message; once it is sent, what is read */
+    char *wire;      /* what is sent in its place, if it was too long */
+    size_t wire_len;
+    uint16_t wire_flags;
 };
 
 struct flight_list {
@@ -192,6 +195,12 @@ void flight_list_remove(struct flight_list *list, struct flight *f);
 /* Takes a slot and writes the message's header. On failure *why says it. */
 MUST_CHECK enum mqredis_status
 flight_prepare(struct mqredis *mq, struct flight *f, struct mqredis_error *why);
+
+/* spill.c: puts what does not fit into a message into the slot's payload file,
+ * and a message in its place into f->wire, its header still to be filled. */
+MUST_CHECK enum mqredis_status flight_spill(struct mqredis *mq,
+                                            struct flight *f,
+                                            struct mqredis_error *why);
 
 /* Sleeps in the queue, until its deadline or `until_ns` (0: none) if that is
  * earlier. Without the lock. ERR_* of mpsc_send. */

@@ -188,14 +188,8 @@ static struct flight *open_flight(struct mqredis *mq, size_t len,
     if (handle_join(mq, why) != MQREDIS_OK)
         return NULL;
     size_t msgsize = mq->link->tx.msgsize;
-    if (len > msgsize - sizeof(struct message_header)) {
-        error_say(why, MQREDIS_TOO_BIG,
-                  "channel '%s': a command of %zu bytes does not fit into a "
-                  "message of %zu: not executed",
-                  mq->name, len, msgsize);
-        return NULL;
-    }
-    struct flight *f = flight_get(mq, msgsize - sizeof(struct message_header));
+    size_t room = msgsize - sizeof(struct message_header);
+    struct flight *f = flight_get(mq, len > room ? len : room);
     if (f == NULL)
         error_say(why, MQREDIS_NOMEM, "channel '%s': out of memory", mq->name);
     return f;

@@ -1,0 +1,116 @@
+/* Frames of a subscribed connection. */
+#include "manager/pushes.h"
+
+#include <string.h>
+
+void pushes_init(struct pushes *p, size_t max)
+{
+    *p = (struct pushes){.max = max};
+    resp_scan_reset(&p->scan);
+}
+
+void pushes_release(struct pushes *p)
+{
+    buffer_release(&p->carry);
+}
+
+void pushes_reset(struct pushes *p)
+{
+    resp_scan_reset(&p->scan);
+    buffer_clear(&p->carry);
+    p->cut = false;
+}
+
+/* Keeps a piece of a frame, as far as the bound (and memory) goes. */
+static void keep(struct pushes *p, const char *data, size_t len)
+{
+    size_t room = p->max - buffer_len(&p->carry);
+    if (p->cut)
+        return;
+    if (len > room) {
+        len = room;
+        p->cut = true;
+    }
+    if (len > 0 && buffer_append(&p->carry, data, len) != ERR_OK)
+        p->cut = true;
+}
+
+/* The next value at *at: a string. */
+static bool take_string(const struct push *push, size_t *at, const char **text,
+                        size_t *len)
+{
+    struct resp_value v;
+    size_t used;
+    if (resp_get(push->data + *at, push->len - *at, &v, &used) != ERR_OK ||
+        v.data == NULL)
+        return false;
+    *at += used;
+    *text = v.data;
+    *len = v.len;
+    return true;
+}
+
+static bool is(const char *text, size_t len, const char *word)
+{
+    return len == strlen(word) && memcmp(text, word, len) == 0;
+}
+
+static enum push_kind kind_of(const char *word, size_t len, bool *pattern)
+{
+    *pattern = len > 0 && word[0] == 'p';
+    if (is(word, len, "message") || is(word, len, "pmessage"))
+        return PUSH_MESSAGE;
+    if (is(word, len, "subscribe") || is(word, len, "psubscribe"))
+        return PUSH_SUBSCRIBED;
+    if (is(word, len, "unsubscribe") || is(word, len, "punsubscribe"))
+        return PUSH_UNSUBSCRIBED;
+    /* RESP2 answers a PING by an array when subscribed. */
+    return is(word, len, "pong") ? PUSH_REPLY : PUSH_OTHER;
+}
+
+static void classify(struct push *push, char type)
+{
+    struct resp_value v;
+    const char *word;
+    size_t at, len;
+    push->kind = PUSH_REPLY;
+    if (type == '-' || type == '!') {
+        push->kind = PUSH_ERROR;
+        return;
+    }
+    if (type != '*' && type != '>')
+        return;
+    push->kind = PUSH_OTHER;
+    if (resp_get(push->data, push->len, &v, &at) != ERR_OK || v.number < 2 ||
+        !take_string(push, &at, &word, &len))
+        return;
+    push->kind = kind_of(word, len, &push->pattern);
+    if (push->kind == PUSH_REPLY || push->kind == PUSH_OTHER)
+        return;
+    if (!take_string(push, &at, &push->name, &push->name_len))
+        push->kind = PUSH_OTHER;
+}
+
+enum err pushes_next(struct pushes *p, const char **data, size_t *len,
+                     struct push *push)
+{
+    if (resp_scan_idle(&p->scan))
+        pushes_reset(p); /* what the last call gave is over */
+    size_t used;
+    enum err e = resp_scan(&p->scan, *data, *len, &used);
+    if (e == ERR_PROTO)
+        return e;
+    const char *from = *data;
+    *data += used;
+    *len -= used;
+    if (e == ERR_AGAIN || buffer_len(&p->carry) > 0 || used > p->max)
+        keep(p, from, used);
+    if (e != ERR_OK)
+        return e;
+    bool carried = buffer_len(&p->carry) > 0;
+    *push = (struct push){.data = carried ? buffer_head(&p->carry) : from,
+                          .len = carried ? buffer_len(&p->carry) : used,
+                          .cut = p->cut};
+    classify(push, p->scan.type);
+    return ERR_OK;
+}
