@@ -7,6 +7,7 @@
 CC       ?= cc
 PREFIX   ?= /usr/local
 OBJCOPY  ?= objcopy
+VERSION  := $(shell sed -n 's/.*PROJECT_VERSION "\(.*\)"/\1/p' ipc/version.h)
 LIBEDIT  ?= $(shell pkg-config --libs libedit 2>/dev/null)
 SANITIZE ?=
 WERROR   ?=
@@ -145,8 +146,8 @@ EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
 
 # The programs together, each suite against both servers.
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
-           e2e_client)
-e2e_tests := check_e2e_channel check_e2e_worker
+           e2e_client proxy)
+e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 $(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
@@ -294,6 +295,57 @@ fuzz: $(fuzz_bin) ## fuzz every parser, SECONDS=30 each; FUZZ="fuzz_a" for some
 	        build/fuzz/corpus/$$t tests/corpus/$$t || exit 1; \
 	done
 
+# ---- installing --------------------------------------------------------------
+
+# The unit's template and its kin go where systemd looks below any PREFIX that
+# it knows: /usr and /usr/local.
+bindir     ?= $(PREFIX)/bin
+libdir     ?= $(PREFIX)/lib
+includedir ?= $(PREFIX)/include
+mandir     ?= $(PREFIX)/share/man
+docdir     ?= $(PREFIX)/share/doc/mqredis
+unitdir    ?= $(PREFIX)/lib/systemd/system
+INSTALL    ?= install
+D          := $(DESTDIR)
+
+install: all ## install into PREFIX (/usr/local), below DESTDIR
+	$(INSTALL) -d '$D$(bindir)' '$D$(libdir)/pkgconfig' '$D$(includedir)' \
+	    '$D$(mandir)/man1' '$D$(mandir)/man8' '$D$(docdir)' '$D$(unitdir)' \
+	    '$D$(PREFIX)/lib/sysctl.d' '$D$(PREFIX)/lib/sysusers.d'
+	$(INSTALL) -m 755 $(patsubst %,$(BUILD)/%,mqredis-manager mqredis-worker \
+	    mqredis-server mqstat) '$D$(bindir)'
+	$(if $(LIBEDIT),$(INSTALL) -D -m 755 $(BUILD)/mqredis-prompt \
+	    '$D$(PREFIX)/libexec/mqredis/mqredis-prompt')
+	$(INSTALL) -m 644 $(BUILD)/libmqredis.a '$D$(libdir)'
+	$(INSTALL) -m 755 $(BUILD)/libmqredis.so.1 '$D$(libdir)'
+	ln -sf libmqredis.so.1 '$D$(libdir)/libmqredis.so'
+	$(INSTALL) -m 644 workers/mqredis.h '$D$(includedir)'
+	printf '%s\n' 'Name: mqredis' \
+	    'Description: Redis over a message queue of this host' \
+	    'Version: $(VERSION)' 'Cflags: -I$(includedir)' \
+	    'Libs: -L$(libdir) -lmqredis' 'Libs.private: -lrt -pthread' \
+	    >'$D$(libdir)/pkgconfig/mqredis.pc'
+	$(INSTALL) -m 644 docs/man/*.1 '$D$(mandir)/man1'
+	$(INSTALL) -m 644 docs/man/*.8 '$D$(mandir)/man8'
+	$(INSTALL) -m 644 docs/*.md tools/systemd/channel.conf '$D$(docdir)'
+	sed 's,@bindir@,$(bindir),' tools/systemd/mqredis-manager@.service.in \
+	    >'$D$(unitdir)/mqredis-manager@.service'
+	$(INSTALL) -m 644 tools/systemd/mqredis.sysctl.conf \
+	    '$D$(PREFIX)/lib/sysctl.d/60-mqredis.conf'
+	$(INSTALL) -m 644 tools/systemd/mqredis.sysusers.conf \
+	    '$D$(PREFIX)/lib/sysusers.d/mqredis.conf'
+
+uninstall: ## remove what install put there; /etc/mqredis stays
+	rm -f $(patsubst %,'$D$(bindir)/%',mqredis-manager mqredis-worker \
+	    mqredis-server mqstat) $(patsubst %,'$D$(libdir)/%',libmqredis.a \
+	    libmqredis.so.1 libmqredis.so pkgconfig/mqredis.pc) \
+	    '$D$(includedir)/mqredis.h' '$D$(unitdir)/mqredis-manager@.service' \
+	    '$D$(PREFIX)/lib/sysctl.d/60-mqredis.conf' \
+	    '$D$(PREFIX)/lib/sysusers.d/mqredis.conf' \
+	    $(patsubst docs/man/%,'$D$(mandir)/man1/%',$(wildcard docs/man/*.1)) \
+	    $(patsubst docs/man/%,'$D$(mandir)/man8/%',$(wildcard docs/man/*.8))
+	rm -rf '$D$(docdir)' '$D$(PREFIX)/libexec/mqredis'
+
 # ----------------------------------------------------------------------------
 
 clean: ## remove everything built
@@ -302,7 +354,7 @@ clean: ## remove everything built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
-.PHONY: all run tests check fuzz clean help
+.PHONY: all run tests check fuzz install uninstall clean help
 .DELETE_ON_ERROR:
 
 -include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)

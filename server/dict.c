@@ -86,15 +86,19 @@ static void start_resize(struct dict *d, size_t size)
     d->moved = 0;
 }
 
-/* Grows at one entry per bucket and shrinks at one per eight. */
+/* Grows at one entry per bucket; shrinks at one per eight, to what fits. */
 static void maybe_resize(struct dict *d)
 {
     if (resizing(d))
         return;
-    if (d->count >= d->size[0])
+    if (d->count >= d->size[0]) {
         start_resize(d, d->size[0] == 0 ? DICT_MIN_SIZE : d->size[0] * 2);
-    else if (d->size[0] > DICT_MIN_SIZE && d->count < d->size[0] / 8)
-        start_resize(d, d->size[0] / 2);
+    } else if (d->size[0] > DICT_MIN_SIZE && d->count < d->size[0] / 8) {
+        size_t size = DICT_MIN_SIZE;
+        while (size < d->count * 2)
+            size *= 2;
+        start_resize(d, size);
+    }
 }
 
 /* The link that points at the entry, or NULL. */

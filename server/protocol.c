@@ -255,7 +255,8 @@ enum parse request_parse(struct request *r, struct mem *m,
                 for (size_t i = 0; i < r->argc; i++)
                     r->args[i].data = data + r->args[i].at;
         }
-        *used = r->pos;
+        if (result == PARSE_READY || result == PARSE_EMPTY)
+            *used = r->pos;
     }
     if (result == PARSE_READY || result == PARSE_EMPTY)
         r->pos = 0;
