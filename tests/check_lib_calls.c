@@ -200,22 +200,53 @@ START_TEST(test_transaction_is_all_or_nothing)
 }
 END_TEST
 
-START_TEST(test_too_big_command_is_refused_and_not_executed)
+START_TEST(test_too_big_batch_is_refused_and_not_executed)
 {
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
     struct mqredis *mq = open_handle(&m);
-    static char value[600];
-    memset(value, 'v', sizeof(value));
     struct mqredis_batch *b = mqredis_batch_new(mq);
-    mqredis_batch_add(b, "SET a %b", value, sizeof(value));
-    mqredis_batch_add(b, "SET b %b", value, sizeof(value));
+    for (int i = 0; i < 5000; i++)
+        mqredis_batch_add(b, "INCR n");
     struct mqredis_reply *reply = mqredis_batch_run(b);
+    ck_assert_int_eq(reply->type, MQREDIS_FAILURE);
     ck_assert_int_eq(reply->status, MQREDIS_TOO_BIG);
-    ck_assert_ptr_nonnull(strstr(reply->str, "1024"));
+    ck_assert_ptr_nonnull(strstr(reply->str, "4096"));
     mqredis_free(reply);
-    EXPECT(mqredis_get(mq, "a"), "(nil)");
+    EXPECT(mqredis_get(mq, "n"), "(nil)");
+    mqredis_close(mq);
+}
+END_TEST
+
+START_TEST(test_what_does_not_fit_into_a_message_travels_beside_it)
+{
+    enum { LARGE = 500000, COMMANDS = 300 };
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    char *value = malloc(LARGE);
+    ck_assert_ptr_nonnull(value);
+    for (size_t i = 0; i < LARGE; i++)
+        value[i] = (char)(i * 7);
+    EXPECT(mqredis_set(mq, "large", value, LARGE), "OK");
+    struct mqredis_request *q =
+        mqredis_submit(mq, "APPEND large %b", value, (size_t)LARGE);
+    struct mqredis_reply *reply = mqredis_get(mq, "large");
+    ck_assert_uint_eq(reply->len, 2 * LARGE);
+    ck_assert_mem_eq(reply->str, value, LARGE);
+    ck_assert_mem_eq(reply->str + LARGE, value, LARGE);
+    mqredis_free(reply);
+    EXPECT(mqredis_wait(q), "1000000");
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    for (int i = 0; i < COMMANDS; i++)
+        mqredis_batch_add(b, "INCR n");
+    reply = mqredis_batch_run(b);
+    ck_assert_int_eq(reply->type, MQREDIS_BATCH);
+    ck_assert_int_eq(reply->element[COMMANDS - 1]->integer, COMMANDS);
+    mqredis_free(reply);
+    free(value);
     mqredis_close(mq);
 }
 END_TEST
@@ -625,7 +656,8 @@ int main(void)
     e2e_add(calls, test_large_reply_comes_whole);
     e2e_add(calls, test_batch_answers_each_command);
     e2e_add(calls, test_transaction_is_all_or_nothing);
-    e2e_add(calls, test_too_big_command_is_refused_and_not_executed);
+    e2e_add(calls, test_too_big_batch_is_refused_and_not_executed);
+    e2e_add(calls, test_what_does_not_fit_into_a_message_travels_beside_it);
     e2e_add(calls, test_info_and_ready);
     e2e_add(calls, test_submitted_commands_keep_their_order_in_few_messages);
     e2e_add(calls, test_wait_any_gives_each_request_once);
