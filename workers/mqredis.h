@@ -221,8 +221,10 @@ mqredis_set(struct mqredis *mq, const char *key, const void *value, size_t len);
 
 /*
  * A batch is written to Redis with nothing between its commands and shares one
- * fate. It must fit into one message (mqredis_info: message_size).
- * mqredis_batch_new never fails visibly: out of memory shows when it is run.
+ * fate. It holds 4096 commands and 4 MB at most, arguments of 1 kB and more not
+ * counted (those have the limit of Redis, 512 MB each). mqredis_batch_new gives
+ * NULL when out of memory, and NULL is welcome wherever a batch is: running it
+ * fails with MQREDIS_NOMEM.
  */
 struct mqredis_batch;
 
