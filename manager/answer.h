@@ -43,7 +43,7 @@ struct answers {
     struct client_index clients; /* see status_clients.h */
     uint32_t inflight;           /* commands taken and not answered */
     uint32_t most_inflight;
-    uint64_t now_ns; /* set by the loop after each wait */
+    uint64_t now_ns; /* set by each wait of the loop */
 };
 
 /* `seed` is random: the table of clients is hashed with it. */

@@ -53,11 +53,12 @@ void loop_remove(struct loop *loop, struct watcher *w)
     w->fd = -1;
 }
 
-enum err loop_wait(struct loop *loop, uint64_t deadline_ns)
+enum err loop_wait(struct loop *loop, uint64_t deadline_ns, uint64_t *now_ns)
 {
     struct epoll_event ready[EVENTS_PER_ROUND];
     int n = epoll_wait(loop->epfd, ready, EVENTS_PER_ROUND,
                        clock_poll_ms(deadline_ns, -1));
+    *now_ns = clock_ns();
     if (n < 0)
         return errno == EINTR ? ERR_OK : ERR_SYS;
     for (int i = 0; i < n; i++) {

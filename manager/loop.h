@@ -43,7 +43,10 @@ void loop_change(struct loop *loop, struct watcher *w, uint32_t events);
 void loop_remove(struct loop *loop, struct watcher *w);
 
 /* Waits until something is ready or `deadline_ns` (0: none), and hands out
- * what is. Interrupted waits return at once. ERR_SYS. */
-MUST_CHECK enum err loop_wait(struct loop *loop, uint64_t deadline_ns);
+ * what is. *now_ns is set to the time between the two, which handlers may go
+ * by: what they had from before the wait may be old. Interrupted waits return
+ * at once. ERR_SYS. */
+MUST_CHECK enum err loop_wait(struct loop *loop, uint64_t deadline_ns,
+                              uint64_t *now_ns);
 
 #endif

@@ -497,12 +497,11 @@ int manager_run(struct manager *m, bool *again)
         watch_queue(m);
         if (m->done)
             break;
-        if (loop_wait(&m->loop, next) != ERR_OK) {
+        if (loop_wait(&m->loop, next, &m->answers.now_ns) != ERR_OK) {
             log_error("cannot wait for events: %s", strerror(errno));
             m->exit_status = EX_OSERR;
             break;
         }
-        m->answers.now_ns = clock_ns();
         if (m->queue_ready)
             take(m);
         routes_flush(&m->routes);
