@@ -92,7 +92,8 @@ static bool check_login(const struct conn_options *target)
         while (!over && conn.state != CONN_OFF && conn.state != CONN_READY) {
             answers.now_ns = clock_ns();
             uint64_t next = conn_tick(&conn, answers.now_ns);
-            if (conn.state == CONN_OFF || loop_wait(&loop, next, &answers.now_ns) != ERR_OK)
+            if (conn.state == CONN_OFF ||
+                loop_wait(&loop, next, &answers.now_ns) != ERR_OK)
                 break;
         }
         ok = conn.state == CONN_READY;
