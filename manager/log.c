@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
@@ -19,11 +20,22 @@ static struct {
     bool journal;
 } log_state = {.name = "mqredis", .level = LOG_LEVEL_INFO};
 
+/* $JOURNAL_STREAM names the descriptor that leads to the journal by its device
+ * and inode: a log that was sent elsewhere is not one, see systemd.exec(5). */
+static bool is_journal(int fd)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long dev, ino;
+    struct stat st;
+    return stream != NULL && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+           fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
 void log_init(const char *name, enum log_level level)
 {
     log_state.name = name;
     log_state.level = level;
-    log_state.journal = getenv("JOURNAL_STREAM") != NULL;
+    log_state.journal = is_journal(STDERR_FILENO);
 }
 
 enum err log_level_parse(const char *text, enum log_level *level)

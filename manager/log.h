@@ -15,8 +15,9 @@ enum log_level {
 
 /* Settings of the process's log, made once by main. The log is the one thing
  * of a process that is everybody's: it is kept global on purpose. `name` is
- * borrowed for good. Under systemd (JOURNAL_STREAM is set) lines begin with a
- * priority in place of the program's name. */
+ * borrowed for good. Where JOURNAL_STREAM says that standard error leads to
+ * systemd's journal, lines begin with a priority in place of the program's
+ * name. */
 void log_init(const char *name, enum log_level level);
 
 /* "error", "warn", "info", "debug". ERR_INVALID. */
