@@ -110,6 +110,13 @@ static enum err set_group(struct options *o, const char *value,
     else
         return err_say(why, ERR_INVALID, "--group '%.64s': no such group",
                        value);
+    /* Replies are the manager's to write through its own group. */
+    if (o->group == getegid())
+        return err_say(why, ERR_INVALID,
+                       "--group '%.64s' is the manager's own group, whose "
+                       "members could forge each other's replies: choose "
+                       "another one",
+                       value);
     return ERR_OK;
 }
 
