@@ -65,7 +65,7 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/check.c manager/control.c manager/notify.c \
                manager/segments.c manager/setup.c manager/takeover.c \
                manager/target.c \
-               manager/guardian.c manager/intake.c manager/log.c \
+               manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \
                manager/manager.c manager/options.c manager/pipeline.c \
                manager/policy.c manager/policy_categories.c \
@@ -153,7 +153,7 @@ $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 $(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 # The library's suites see its inside; all but the first run real programs.
-lib_tests := check_lib check_lib_calls check_lib_stress
+lib_tests := check_lib check_lib_calls check_lib_stress check_worker
 TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj)))
 
