@@ -150,6 +150,12 @@ e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
 e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
+TESTS += check_broadcast
+pubsub_tests := check_pubsub
+TESTS += $(pubsub_tests)
+pubsub_obj := $(BUILD)/obj/tests/pubsub_client.o
+$(foreach t,$(pubsub_tests),$(eval EXTRA_$(t) := $(e2e_obj) $(pubsub_obj)))
+$(pubsub_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 $(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 # The library's suites see its inside; all but the first run real programs.

@@ -94,6 +94,8 @@ static void finish(struct answers *a, struct request *req, uint32_t count,
         return;
     histogram_add(&a->status->times[TIME_redis_time],
                   a->now_ns > req->taken_ns ? a->now_ns - req->taken_ns : 0);
+    if (req->laned)
+        req->reader->sender->inflight[req->lane]--;
     readers_put(a->readers, req->reader);
     req->reader = NULL;
     req->next = a->free;
@@ -154,12 +156,23 @@ void answer_streams(struct answers *a, struct request *req)
     finish(a, req, req->ncommands, COUNTER_answered);
 }
 
-/* The reader fell too far behind: the rest of this reply is passed over, and
- * its end will be told in a word. */
-static void cut_off(struct answers *a, struct request *req)
+void answer_cut(struct answers *a, struct request *req)
 {
+    if (!req->cut)
+        status_count(a->status, COUNTER_aborted, 1);
     req->cut = true;
-    status_count(a->status, COUNTER_aborted, 1);
+}
+
+bool answer_begin(struct answers *a, struct request *req, uint32_t first,
+                  size_t len)
+{
+    struct reader *r = req->reader;
+    if (req->cut || req->spoiled || r->dead || buffer_len(&r->backlog) > 0)
+        return false;
+    struct reply_chunk chunk = chunk_for(req, first, 0, REPLY_OK, 0);
+    chunk.flags = REPLY_MORE;
+    /* The header alone now, its body by the caller. */
+    return readers_begin(a->readers, r, &chunk, len) == ERR_OK;
 }
 
 void answer_reply(struct answers *a, struct request *req, uint32_t first,
@@ -172,7 +185,7 @@ void answer_reply(struct answers *a, struct request *req, uint32_t first,
             chunk.flags |= REPLY_MORE;
         e = readers_write(a->readers, req->reader, &chunk, data, false);
         if (e == ERR_LIMIT)
-            cut_off(a, req);
+            answer_cut(a, req);
     }
     if (count == 0)
         return;
@@ -183,7 +196,8 @@ void answer_reply(struct answers *a, struct request *req, uint32_t first,
     else if (e == ERR_LIMIT)
         answer_fail(a, req, first, count, REPLY_TOO_BIG,
                     "the command was executed, but its reply was cut off: its "
-                    "reader did not keep up (--reader-backlog)");
+                    "reader did not keep up (--reader-backlog), or it was over "
+                    "--max-reply");
     else
         finish(a, req, count,
                e == ERR_OK ? COUNTER_answered : COUNTER_discarded);

@@ -29,6 +29,8 @@ struct request {
     uint32_t ncommands;
     uint32_t answered;
     bool cut;     /* its reader stalled: only ends are told from now */
+    bool laned;   /* counted in its sender's lane */
+    uint8_t lane; /* enum lane */
     bool spoiled; /* its payload vanished: zeros were sent in its place */
     struct request *next; /* in the pool's free list */
 };
@@ -41,6 +43,7 @@ struct answers {
     struct request **slabs; /* memory of all of them */
     uint32_t slab_count;
     struct client_index clients; /* see status_clients.h */
+    uint64_t max_reply;          /* bytes; a longer one is cut off */
     uint32_t inflight;           /* commands taken and not answered */
     uint32_t most_inflight;
     uint64_t now_ns; /* set by each wait of the loop */
@@ -66,6 +69,16 @@ MUST_CHECK enum err answers_take(struct answers *a,
  */
 void answer_reply(struct answers *a, struct request *req, uint32_t first,
                   uint32_t count, bool more, const char *data, size_t len);
+
+/* Begins a chunk of `len` bytes that continues the answer to command `first`
+ * and that the caller will put into the reader's pipe. False: not now (the
+ * reader is dead or lags, or the reply is passed over). */
+bool answer_begin(struct answers *a, struct request *req, uint32_t first,
+                  size_t len);
+
+/* The rest of the reply at hand is passed over, for it is too long; its end
+ * will be told in a word. */
+void answer_cut(struct answers *a, struct request *req);
 
 /* The manager's own word on `count` commands from `first` on. What was told of
  * `first` before is void. Frees the request with its last command. */

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "ipc/clock.h"
 #include "ipc/random.h"
@@ -267,12 +268,41 @@ static void login_read(struct conn *c)
 
 /* ---- ready ---- */
 
+/* Moves a long bulk from the socket into its reader's pipe. False: there is
+ * nothing to be moved that way now, go on reading. */
+static bool splice_replies(struct conn *c)
+{
+    struct pipeline *p = &c->pipeline;
+    if (p->promised == 0) {
+        int available = 0;
+        if (c->stream.tls != NULL || resp_scan_opaque(&p->scan) == 0 ||
+            ioctl(c->stream.fd, FIONREAD, &available) < 0 || available <= 0 ||
+            pipeline_splice_begin(p, (size_t)available) == 0)
+            return false;
+    }
+    c->read_ns = p->answers->now_ns;
+    while (p->promised > 0) {
+        enum err e = pipeline_splice(p, c->stream.fd);
+        if (e == ERR_AGAIN)
+            return true; /* p->slow is set */
+        if (e != ERR_OK)
+            return false;
+    }
+    return true;
+}
+
 /* TLS may hold bytes that epoll does not know of: those are read in any case.
  */
 static void read_replies(struct conn *c)
 {
+    bool stalled = pipeline_lags(&c->pipeline); /* its reader had its time */
     for (int i = 0; i < READS_PER_ROUND || stream_pending(&c->stream); i++) {
         size_t room, n = 0;
+        if (!stalled && splice_replies(c)) {
+            if (c->pipeline.slow != NULL)
+                break;
+            continue;
+        }
         char *at = pipeline_room(&c->pipeline, &room);
         enum err e = stream_read(&c->stream, at, room, &n);
         if (e == ERR_AGAIN)
@@ -433,10 +463,14 @@ static void conn_ready(void *owner, uint32_t events)
 static uint64_t watch_slow_reader(struct conn *c, uint64_t now)
 {
     const struct reader *r = c->pipeline.slow;
-    uint64_t until = r->progress_ns + SLOW_PATIENCE_NS;
-    if (!r->dead && buffer_len(&r->backlog) > SLOW_RESUME && now < until)
+    uint64_t until =
+        r->progress_ns +
+        (c->bulk ? c->options->stall_ms * NS_PER_MS : SLOW_PATIENCE_NS);
+    bool lags = r->full || buffer_len(&r->backlog) > SLOW_RESUME;
+    if (!r->dead && lags && now < until)
         return until;
     c->pipeline.slow = NULL;
+    c->read_ns = now; /* the silence was ours */
     read_replies(c);
     return 0;
 }

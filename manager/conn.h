@@ -26,6 +26,7 @@ struct conn_options {
     uint32_t reconnect_max_ms;
     uint32_t silence_ms; /* without a byte while replies are due: broken */
     bool keep_unsent;    /* --when-down=wait */
+    uint32_t stall_ms;   /* a large reply's reader may lag so long */
 };
 
 enum conn_state {
@@ -44,6 +45,7 @@ struct conn {
     struct stream stream;
     enum conn_state state;
     struct pipeline pipeline;
+    bool bulk;          /* carries large requests and replies */
     bool reconnect;     /* after a break: else CONN_OFF */
     bool write_blocked; /* the socket was full at the last write */
     uint32_t attempt;   /* of connecting, since the last success */

@@ -30,6 +30,8 @@ struct options {
     const char *tls_ca, *tls_cert, *tls_key, *tls_server_name;
     bool when_down_fail; /* else wait */
     uint32_t connections;
+    uint32_t bulk_connections; /* 0 or 1 */
+    uint32_t stall_timeout_ms;
     uint32_t dedicated_connections;
     uint32_t max_inflight;       /* commands */
     uint32_t max_inflight_bytes; /* not written yet */

@@ -11,6 +11,9 @@
 /* A reader whose backlog is over this while a long reply goes on is lagging. */
 #define SLOW_BACKLOG (1024 * 1024)
 
+/* Less than this is read and written: as fast, and simpler. */
+#define SPLICE_MIN (16 * 1024)
+
 enum err pipeline_init(struct pipeline *p, struct answers *answers)
 {
     memset(p, 0, sizeof(*p));
@@ -80,6 +83,7 @@ enum err pipeline_append(struct pipeline *p, const struct run *run)
         .first = run->first,
         .left = run->count,
         .count = run->count,
+        .hash = run->hash,
         .independent = run->independent,
         .begin = begin,
         .first_end = begin + run->first_len,
@@ -152,6 +156,20 @@ static void pop_front(struct pipeline *p)
         p->written--;
 }
 
+/* Notes how long a reply is or was, for the choice of lanes. */
+static void learn(struct pipeline *p, struct request *req, uint32_t hash,
+                  uint64_t bytes, bool done)
+{
+    if (bytes > p->answers->max_reply)
+        answer_cut(p->answers, req);
+    if (!done || p->sizes == NULL)
+        return;
+    if (hash != 0)
+        sizes_learn(p->sizes, hash, bytes);
+    if (bytes >= LANE_LARGE)
+        req->reader->sender->large_ns = p->answers->now_ns;
+}
+
 /* Hands bytes to the front entry: `done` replies end in them, and with `more`
  * another one begins or goes on. */
 static void deliver(struct pipeline *p, const char *data, size_t len,
@@ -161,8 +179,13 @@ static void deliver(struct pipeline *p, const char *data, size_t len,
     struct request *req = e->req;
     struct capture *capture = e->capture;
     uint32_t first = e->first;
+    e->bytes += len;
+    uint64_t bytes = e->bytes;
+    uint32_t hash = e->hash;
     e->first += done;
     e->left -= done;
+    if (done > 0)
+        e->bytes = 0;
     if (e->left == 0)
         pop_front(p);
     if (req == NULL) {
@@ -171,6 +194,7 @@ static void deliver(struct pipeline *p, const char *data, size_t len,
         return;
     }
     struct reader *reader = req->reader;
+    learn(p, req, hash, bytes, done > 0);
     bool goes_on = more && done == 0;
     answer_reply(p->answers, req, first, done, more, data, len);
     p->slow =
@@ -189,8 +213,69 @@ static bool front_expects(const struct pipeline *p, uint32_t replies)
     return (replies < e->left ? e->first_end : e->end) <= p->sent;
 }
 
+size_t pipeline_splice_begin(struct pipeline *p, size_t available)
+{
+    if (p->have > 0 || p->count == 0 || p->scan.type == '>')
+        return 0;
+    struct entry *e = entry_at(p, 0);
+    size_t n = resp_scan_opaque(&p->scan);
+    n = n < available ? n : available;
+    n = n < REPLY_CHUNK_MAX ? n : REPLY_CHUNK_MAX;
+    if (e->req == NULL || n < SPLICE_MIN ||
+        e->bytes + n > p->answers->max_reply ||
+        !answer_begin(p->answers, e->req, e->first, n))
+        return 0;
+    e->bytes += n;
+    p->promised = n;
+    return n;
+}
+
+bool pipeline_lags(const struct pipeline *p)
+{
+    return p->promised > 0 && entry_at(p, 0)->req->reader->full;
+}
+
+enum err pipeline_splice(struct pipeline *p, int socket_fd)
+{
+    struct reader *r = entry_at(p, 0)->req->reader;
+    size_t moved = 0;
+    enum err e =
+        readers_splice(p->answers->readers, r, socket_fd, p->promised, &moved);
+    if (e == ERR_OK) {
+        p->promised -= moved;
+        resp_scan_skip(&p->scan, moved);
+        status_count(p->answers->status, COUNTER_bytes_read, moved);
+    } else if (e == ERR_AGAIN) {
+        p->slow = r;
+    } else if (e == ERR_CLOSED) {
+        p->promised = 0;
+    }
+    return e;
+}
+
+/* Bytes that were read belong to a chunk that was begun for splicing: its
+ * reader lags, they wait for it here. Returns how many. */
+static size_t keep_promise(struct pipeline *p, size_t n)
+{
+    size_t len = n < p->promised ? n : p->promised;
+    if (len == 0)
+        return 0;
+    readers_append(p->answers->readers, entry_at(p, 0)->req->reader, p->in,
+                   len);
+    resp_scan_skip(&p->scan, len);
+    p->promised -= len;
+    memmove(p->in, p->in + len, n - len);
+    return len;
+}
+
 enum err pipeline_feed(struct pipeline *p, size_t n)
 {
+    if (p->promised > 0) {
+        /* Nothing was in the buffer before. */
+        size_t kept = keep_promise(p, n);
+        status_count(p->answers->status, COUNTER_bytes_read, kept);
+        n -= kept;
+    }
     p->have += n;
     status_count(p->answers->status, COUNTER_bytes_read, n);
     size_t begin = 0; /* of what was not handed on yet */
@@ -228,12 +313,14 @@ enum err pipeline_feed(struct pipeline *p, size_t n)
         deliver(p, p->in + begin, frame - begin, done, false);
         begin = frame;
     }
-    if (p->have - begin == PIPELINE_READ_SIZE) {
-        /* A reply longer than the buffer goes on its way in parts. */
+    bool long_bulk =
+        p->have > begin && resp_scan_opaque(&p->scan) >= LANE_LARGE;
+    if (p->have - begin == PIPELINE_READ_SIZE || long_bulk) {
+        /* A long reply goes on its way in parts. */
         if (p->scan.type != '>') {
             if (p->count == 0)
                 return ERR_PROTO;
-            deliver(p, p->in, p->have, 0, true);
+            deliver(p, p->in + begin, p->have - begin, 0, true);
         }
         begin = p->have;
     }
@@ -370,6 +457,12 @@ static bool lose_front(struct pipeline *p, const char *reason)
 
 void pipeline_break(struct pipeline *p, bool keep, const char *reason)
 {
+    /* What a begun chunk promised can't come any more. The word that follows
+     * says that all of it is void. */
+    if (p->promised > 0)
+        readers_append(p->answers->readers, entry_at(p, 0)->req->reader, NULL,
+                       p->promised);
+    p->promised = 0;
     while (p->count > 0 && entry_at(p, 0)->first_end <= p->tried)
         if (lose_front(p, reason))
             break;

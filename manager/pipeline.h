@@ -42,6 +42,8 @@ struct entry {
     uint32_t first;          /* the next command to be answered */
     uint32_t left;           /* commands not answered yet */
     uint32_t count;          /* commands in the bytes [begin, end) */
+    uint32_t hash;           /* of a single command; 0: not to be learned */
+    uint64_t bytes;          /* of the current reply, handed on so far */
     bool independent; /* merely sent together: each has a fate of its own */
     /* Offsets in the stream of all bytes ever appended. */
     uint64_t begin, first_end, end;
@@ -65,6 +67,9 @@ struct pipeline {
     size_t scanned;     /* of them, passed by the scan */
     struct resp_scan scan;
     struct reader *slow; /* the reader of a long reply, if it lags */
+    size_t promised;     /* bytes of a begun chunk still to be put into the
+                            pipe of the front entry's reader */
+    struct sizes *sizes; /* borrowed; NULL: nothing is learned */
 };
 
 /* ERR_NOMEM. */
@@ -79,6 +84,7 @@ struct run {
     struct capture *capture; /* of the manager's own; NULL: reply dropped */
     uint32_t first, count;   /* `first` is a tag for pipeline_take_own */
     bool independent;
+    uint32_t hash; /* of a single command, see sizes_hash; 0: none */
     const char *data;
     size_t len;
     size_t first_len;      /* of the first command */
@@ -134,6 +140,20 @@ MUST_CHECK enum err pipeline_feed(struct pipeline *p, size_t n);
  * manager's own, was answered; *tag is its run's `first`. False: none is due.
  */
 bool pipeline_take_own(struct pipeline *p, uint32_t *tag);
+
+/*
+ * How many bytes of a long bulk may go from the socket straight into the pipe
+ * of whoever asked; 0: none, read them. They are a part of the current reply,
+ * `available` of them are in the socket now.
+ */
+size_t pipeline_splice_begin(struct pipeline *p, size_t available);
+
+/* Whether what was promised has no room in its pipe. */
+bool pipeline_lags(const struct pipeline *p);
+
+/* Moves some of what was promised. ERR_OK, ERR_AGAIN: the reader lags, see
+ * `slow`. ERR_CLOSED: nobody reads, nothing is promised any more. ERR_SYS. */
+MUST_CHECK enum err pipeline_splice(struct pipeline *p, int socket_fd);
 
 /*
  * The connection broke. What had left is answered `lost` with the reason; what

@@ -56,9 +56,11 @@ static void subscribe(struct pubsub *p, struct request *req, bool pattern,
         if (e == ERR_OK && t == NULL && (name.data != NULL || name.len == 0))
             t = topics_add(&p->topics, pattern, name.data, name.len);
         if (t == NULL) {
-            member_refuse(p, m, REPLY_INVALID,
-                          "a name that can't be subscribed to: it must travel "
-                          "in the message, not in shared memory");
+            bool large = e == ERR_OK && name.data == NULL && name.len > 0;
+            member_refuse(p, m, large ? REPLY_INVALID : REPLY_UNAVAILABLE,
+                          large ? "a name can't be subscribed to: it must "
+                                  "travel in the message, not beside it"
+                                : "the manager is out of memory");
             return;
         }
         member_join(p, m, t);
@@ -144,6 +146,7 @@ uint64_t pubsub_tick(struct pubsub *p, uint64_t now)
     next = sooner(next, p->retry_ns);
     next = sooner(next, tick_idle(p, now));
     members_flush(p);
+    status_gauge_set(p->answers->status, GAUGE_subscriber_bytes, p->total);
     conn_flush(&p->conn);
     next = sooner(next, conn_tick(&p->conn, now));
     members_reap(p);

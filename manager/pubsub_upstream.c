@@ -209,12 +209,6 @@ static void take_message(struct pubsub *p, const struct push *msg)
     members_relieve(p);
 }
 
-static void count_bytes(struct pubsub *p)
-{
-    status_gauge_set(p->answers->status, GAUGE_subscriber_bytes, p->total);
-}
-
-/* Bytes from Redis. */
 enum err upstream_take(void *context, const char *data, size_t len)
 {
     struct pubsub *p = context;
@@ -229,7 +223,6 @@ enum err upstream_take(void *context, const char *data, size_t len)
             break;
     }
     members_flush(p);
-    count_bytes(p);
     return e == ERR_AGAIN ? ERR_OK : e;
 }
 

@@ -1,6 +1,8 @@
 /* The table of reply pipes. */
 #include "manager/readers.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +30,7 @@ enum err readers_init(struct readers *rs, struct loop *loop,
     rs->total_limit = total_limit;
     rs->bucket_count = BUCKETS_FIRST;
     rs->buckets = calloc(rs->bucket_count, sizeof(struct reader *));
-    return rs->buckets == NULL ? ERR_NOMEM : ERR_OK;
+    return rs->buckets == NULL ? ERR_NOMEM : senders_init(&rs->senders);
 }
 
 /* ---- the table ---- */
@@ -137,6 +139,7 @@ void readers_reap(struct readers *rs)
     while (rs->dead != NULL) {
         struct reader *r = rs->dead;
         rs->dead = r->chain;
+        senders_put(&rs->senders, r->sender);
         free(r);
     }
 }
@@ -153,6 +156,7 @@ void readers_release(struct readers *rs)
         }
     }
     readers_reap(rs);
+    senders_release(&rs->senders);
     free(rs->buckets);
     rs->buckets = NULL;
     rs->bucket_count = 0;
@@ -185,6 +189,8 @@ static void reader_ready(void *owner, uint32_t events)
         die(rs, r);
         return;
     }
+    r->full = false;
+    r->progress_ns = clock_ns();
     drain_backlog(rs, r);
     status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
 }
@@ -263,6 +269,79 @@ enum err readers_payload(struct readers *rs, struct reader *r, int64_t need,
                         fd);
 }
 
+/* ---- the bodies of long chunks ---- */
+
+/* A pipe that large replies go through: fewer wake-ups. Beyond the user's
+ * budget of pipe pages (pipe-user-pages-soft) it stays as it is. */
+#define WIDE_PIPE (256 * 1024)
+
+enum err readers_begin(struct readers *rs, struct reader *r,
+                       const struct reply_chunk *chunk, size_t len)
+{
+    struct reply_chunk promise = *chunk;
+    promise.length = (uint32_t)len;
+    if (r->dead)
+        return ERR_CLOSED;
+    ssize_t n = -1;
+    if (buffer_len(&r->backlog) == 0)
+        n = write(r->watcher.fd, &promise, sizeof(promise));
+    /* A pipe takes so few bytes whole or not at all (PIPE_BUF). */
+    if (n < 0)
+        readers_append(rs, r, (const char *)&promise, sizeof(promise));
+    return r->dead ? ERR_CLOSED : ERR_OK;
+}
+
+enum err readers_splice(struct readers *rs, struct reader *r, int socket_fd,
+                        size_t len, size_t *moved)
+{
+    if (r->dead)
+        return ERR_CLOSED;
+    if (buffer_len(&r->backlog) > 0) {
+        r->full = true;
+        return ERR_AGAIN;
+    }
+    if (!r->wide) {
+        r->wide = true;
+        fcntl(r->watcher.fd, F_SETPIPE_SZ, WIDE_PIPE);
+    }
+    ssize_t n = splice(socket_fd, NULL, r->watcher.fd, NULL, len,
+                       SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (n > 0) {
+        *moved = (size_t)n;
+        return ERR_OK;
+    }
+    if (n < 0 && errno == EAGAIN) {
+        r->full = true;
+        r->progress_ns = clock_ns();
+        loop_change(rs->loop, &r->watcher, EPOLLOUT);
+        return ERR_AGAIN;
+    }
+    if (n < 0 && errno == EPIPE) {
+        die(rs, r);
+        return ERR_CLOSED;
+    }
+    return ERR_SYS; /* also the socket's end of file: read(2) tells it */
+}
+
+void readers_append(struct readers *rs, struct reader *r, const char *data,
+                    size_t len)
+{
+    if (r->dead)
+        return;
+    if (buffer_reserve(&r->backlog, len) != ERR_OK) {
+        die(rs, r);
+        return;
+    }
+    if (data != NULL)
+        memcpy(buffer_tail(&r->backlog), data, len);
+    else
+        memset(buffer_tail(&r->backlog), 0, len);
+    buffer_filled(&r->backlog, len);
+    rs->total_backlog += len;
+    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
+    loop_change(rs->loop, &r->watcher, EPOLLOUT);
+}
+
 /* ---- finding and opening ---- */
 
 static enum err open_reader(struct readers *rs, uint64_t client, uint64_t slot,
@@ -275,8 +354,11 @@ static enum err open_reader(struct readers *rs, uint64_t client, uint64_t slot,
         status_count(rs->status, COUNTER_evicted, 1);
     }
     struct reader *r = calloc(1, sizeof(*r));
-    if (r == NULL)
+    struct sender *sender = r ? senders_get(&rs->senders, client) : NULL;
+    if (sender == NULL) {
+        free(r);
         return ERR_NOMEM;
+    }
     int fd;
     enum err e = oneshot_open(rs->reply_fd, client, slot, &fd);
     if (e == ERR_OK) {
@@ -285,10 +367,12 @@ static enum err open_reader(struct readers *rs, uint64_t client, uint64_t slot,
             close(fd);
     }
     if (e != ERR_OK) {
+        senders_put(&rs->senders, sender);
         free(r);
         return e;
     }
     r->owner = rs;
+    r->sender = sender;
     r->client = client;
     r->slot = slot;
     if (rs->open_count >= rs->bucket_count)

@@ -20,15 +20,19 @@
 #include "ipc/message.h"
 #include "ipc/status.h"
 #include "manager/buffer.h"
+#include "manager/lanes.h"
 #include "manager/loop.h"
 
 struct reader {
     struct watcher watcher;
     struct readers *owner;
+    struct sender *sender; /* whose pipe it is */
     uint64_t client, slot;
     uint32_t requests;    /* that will be answered here */
     bool dead;            /* nobody reads; memory stays while requests do */
     bool has_payload;     /* its slot has a payload file */
+    bool full;            /* until its pipe can be written again */
+    bool wide;            /* its pipe was made larger */
     uint64_t progress_ns; /* when the backlog last got shorter or began */
     struct buffer backlog;
     struct reader *chain;                 /* in a bucket, or of the dead */
@@ -43,6 +47,7 @@ struct readers {
     size_t reader_limit; /* bytes of backlog of one */
     size_t total_limit;  /* of all */
     size_t total_backlog;
+    struct senders senders;
     struct reader **buckets;
     uint32_t bucket_count; /* a power of two */
     uint32_t open_count;
@@ -91,6 +96,22 @@ MUST_CHECK enum err readers_payload(struct readers *rs, struct reader *r,
 MUST_CHECK enum err readers_write(struct readers *rs, struct reader *r,
                                   const struct reply_chunk *chunk,
                                   const char *body, bool forced);
+
+/* Writes the header of a chunk of `len` bytes, which are to follow by
+ * readers_splice and readers_append. Errors as readers_write. */
+MUST_CHECK enum err readers_begin(struct readers *rs, struct reader *r,
+                                  const struct reply_chunk *chunk, size_t len);
+
+/* Moves up to `len` bytes from a socket into the pipe without a copy
+ * (splice(2)), as the body of a chunk that was begun with `len` bytes to
+ * follow. ERR_OK: *moved of them. ERR_AGAIN: the pipe is full; `full` is
+ * cleared when it is no more. ERR_CLOSED: the reader is dead. ERR_SYS. */
+MUST_CHECK enum err readers_splice(struct readers *rs, struct reader *r,
+                                   int socket_fd, size_t len, size_t *moved);
+
+/* Adds bytes to a chunk that was begun, in any case; NULL: zeros. */
+void readers_append(struct readers *rs, struct reader *r, const char *data,
+                    size_t len);
 
 /* Frees what died in this round of the loop. */
 void readers_reap(struct readers *rs);

@@ -16,9 +16,16 @@ struct side {
     uint64_t idle_ns; /* since when it serves nobody */
 };
 
+/* Nobody waits for word of these: who sends looks at their state. */
+static void side_changed(void *context, struct conn *c)
+{
+    (void)context;
+    (void)c;
+}
+
 enum err routes_init(struct routes *r, struct loop *loop,
                      struct answers *answers, struct conn_options *options,
-                     uint32_t shared, uint32_t dedicated,
+                     uint32_t shared, bool bulk, uint32_t dedicated,
                      void (*changed)(void *context, struct conn *c),
                      void *context)
 {
@@ -44,7 +51,16 @@ enum err routes_init(struct routes *r, struct loop *loop,
                                answers, changed, context);
         if (e != ERR_OK)
             return e;
+        r->shared[r->shared_count].pipeline.sizes = &r->sizes;
     }
+    if (!bulk)
+        return ERR_OK;
+    enum err e = conn_init(&r->bulk, loop, options, answers, side_changed, r);
+    if (e != ERR_OK)
+        return e;
+    r->has_bulk = true;
+    r->bulk.bulk = true;
+    r->bulk.pipeline.sizes = &r->sizes;
     return ERR_OK;
 }
 
@@ -64,6 +80,9 @@ void routes_release(struct routes *r)
     free(r->shared);
     r->shared = NULL;
     r->shared_count = 0;
+    if (r->has_bulk)
+        conn_release(&r->bulk);
+    r->has_bulk = false;
     pool_release(&r->dedicated);
     pool_release(&r->control);
 }
@@ -72,6 +91,8 @@ void routes_start(struct routes *r)
 {
     for (uint32_t i = 0; i < r->shared_count; i++)
         conn_start(&r->shared[i], true);
+    if (r->has_bulk)
+        conn_start(&r->bulk, true);
 }
 
 bool routes_ready(const struct routes *r)
@@ -93,6 +114,8 @@ void routes_stop(struct routes *r, const char *reason)
 {
     for (uint32_t i = 0; i < r->shared_count; i++)
         conn_stop(&r->shared[i], reason);
+    if (r->has_bulk)
+        conn_stop(&r->bulk, reason);
     pool_stop(&r->dedicated, reason);
     pool_stop(&r->control, reason);
 }
@@ -105,9 +128,44 @@ static void fail(struct routes *r, const struct run *run, const char *text)
                 "%s", text);
 }
 
-static void send_shared(struct routes *r, const struct run *run)
+/* The lane that a run would take by itself. */
+static enum lane lane_of(const struct routes *r, const struct run *run,
+                         const struct sender *s)
 {
-    struct conn *c = &r->shared[run->req->client % r->shared_count];
+    if (!r->has_bulk || r->bulk.state != CONN_READY)
+        return LANE_SMALL;
+    if (run->source != NULL && run->source->bytes >= LANE_LARGE)
+        return LANE_BULK;
+    if (run->hash != 0 && sizes_is_large(&r->sizes, run->hash))
+        return LANE_BULK;
+    uint64_t now = r->answers->now_ns;
+    return s->large_ns != 0 && now - s->large_ns < LANE_MEMORY_NS ? LANE_BULK
+                                                                  : LANE_SMALL;
+}
+
+/* The connection of a run: that of its request's lane. A sender stays on the
+ * lane on which it has something in flight, so that its order holds. */
+static struct conn *choose(struct routes *r, struct run *run)
+{
+    struct request *req = run->req;
+    struct sender *s = req->reader->sender;
+    if (run->count == 1)
+        run->hash = sizes_hash(run->data, run->len);
+    if (!req->laned) {
+        enum lane lane = lane_of(r, run, s);
+        if (s->inflight[!lane] > 0)
+            lane = !lane;
+        req->laned = true;
+        req->lane = (uint8_t)lane;
+        s->inflight[lane]++;
+    }
+    return req->lane == LANE_BULK ? &r->bulk
+                                  : &r->shared[req->client % r->shared_count];
+}
+
+static void send_shared(struct routes *r, struct run *run)
+{
+    struct conn *c = choose(r, run);
     if (c->state != CONN_READY && !r->options->keep_unsent) {
         answer_fail(r->answers, run->req, run->first, run->count,
                     REPLY_UNAVAILABLE,
@@ -117,12 +175,6 @@ static void send_shared(struct routes *r, const struct run *run)
     }
     if (conn_append(c, run) != ERR_OK)
         fail(r, run, "the manager is out of memory");
-}
-
-static void side_changed(void *context, struct conn *c)
-{
-    (void)context;
-    (void)c;
 }
 
 /* A connection of the pool that serves nobody, a ready one if there is any. */
@@ -172,7 +224,7 @@ static void send_side(struct routes *r, struct side_pool *pool,
         conn_flush(&s->conn);
 }
 
-void routes_send(struct routes *r, enum route route, const struct run *run)
+void routes_send(struct routes *r, enum route route, struct run *run)
 {
     if (route == ROUTE_SUBSCRIBE)
         pubsub_request(r->pubsub, run);
@@ -188,6 +240,8 @@ void routes_flush(struct routes *r)
 {
     for (uint32_t i = 0; i < r->shared_count; i++)
         conn_flush(&r->shared[i]);
+    if (r->has_bulk)
+        conn_flush(&r->bulk);
 }
 
 size_t routes_unsent(const struct routes *r)
@@ -195,6 +249,8 @@ size_t routes_unsent(const struct routes *r)
     size_t sum = 0;
     for (uint32_t i = 0; i < r->shared_count; i++)
         sum += buffer_len(&r->shared[i].pipeline.out);
+    if (r->has_bulk)
+        sum += buffer_len(&r->bulk.pipeline.out);
     return sum;
 }
 
@@ -203,7 +259,7 @@ bool routes_shared_idle(const struct routes *r)
     for (uint32_t i = 0; i < r->shared_count; i++)
         if (!pipeline_idle(&r->shared[i].pipeline))
             return false;
-    return true;
+    return !r->has_bulk || pipeline_idle(&r->bulk.pipeline);
 }
 
 static uint32_t kill_in_pool(struct side_pool *pool, uint64_t client)
@@ -281,5 +337,7 @@ uint64_t routes_tick(struct routes *r, uint64_t now)
         sooner(tick_pool(&r->dedicated, now), tick_pool(&r->control, now));
     for (uint32_t i = 0; i < r->shared_count; i++)
         next = sooner(next, conn_tick(&r->shared[i], now));
+    if (r->has_bulk)
+        next = sooner(next, conn_tick(&r->bulk, now));
     return next;
 }

@@ -31,6 +31,9 @@ struct routes {
     struct conn_options *options;
     struct conn *shared;
     uint32_t shared_count;
+    struct conn bulk; /* the lane of large ones */
+    bool has_bulk;
+    struct sizes sizes;
     struct side_pool dedicated, control;
     struct pubsub *pubsub; /* set by the owner */
     /* Called when a shared connection becomes ready or stops being that. */
@@ -39,10 +42,12 @@ struct routes {
 };
 
 /* Everything is borrowed. Connects nothing yet. ERR_NOMEM. */
-MUST_CHECK enum err
-routes_init(struct routes *r, struct loop *loop, struct answers *answers,
-            struct conn_options *options, uint32_t shared, uint32_t dedicated,
-            void (*changed)(void *context, struct conn *c), void *context);
+MUST_CHECK enum err routes_init(struct routes *r, struct loop *loop,
+                                struct answers *answers,
+                                struct conn_options *options, uint32_t shared,
+                                bool bulk, uint32_t dedicated,
+                                void (*changed)(void *context, struct conn *c),
+                                void *context);
 void routes_release(struct routes *r);
 
 /* Begins to connect the shared ones. */
@@ -55,7 +60,7 @@ void routes_stop(struct routes *r, const char *reason);
 bool routes_ready(const struct routes *r);
 
 /* Sends a run on its way, or answers it. Never ROUTE_REFUSED. */
-void routes_send(struct routes *r, enum route route, const struct run *run);
+void routes_send(struct routes *r, enum route route, struct run *run);
 
 /* Writes what was sent since the last call. */
 void routes_flush(struct routes *r);

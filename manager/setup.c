@@ -136,13 +136,15 @@ static enum err build(struct manager *m, struct err_text *why)
         return err_say(why, ERR_SYS, "no random numbers: %s", strerror(errno));
     m->sources = (struct sources){.status = m->status, .budget = o->shm_budget};
     answers_init(&m->answers, &m->readers, m->status, seed);
+    m->answers.max_reply = o->max_reply;
     enum err e = readers_init(&m->readers, &m->loop, m->status,
                               m->channel.reply_fd, m->channel.payload_fd,
                               max_clients, o->reader_backlog, o->total_backlog);
     if (e == ERR_OK)
         e = routes_init(&m->routes, &m->loop, &m->answers, &m->conn_options,
-                        o->connections, o->dedicated_connections,
-                        manager_connection_changed, m);
+                        o->connections, o->bulk_connections > 0,
+                        o->dedicated_connections, manager_connection_changed,
+                        m);
     struct pubsub_limits limits = {
         .max_subscribers = max_subscribers,
         .max_subscriptions = o->max_subscriptions,

@@ -33,6 +33,7 @@ enum err target_init(struct conn_options *target, const struct options *o,
         .connect_timeout_ms = o->connect_timeout_ms,
         .reconnect_max_ms = o->reconnect_max_ms,
         .silence_ms = o->silence_timeout_ms,
+        .stall_ms = o->stall_timeout_ms,
         .keep_unsent = !o->when_down_fail,
     };
     snprintf(target->client_name, sizeof(target->client_name), "%s",
