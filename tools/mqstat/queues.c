@@ -62,7 +62,11 @@ static void add_sleepers(struct text *out, const struct proc_scan *scan,
         const struct proc_sleeper *s = &scan->sleepers[i];
         if (s->queue != queue || s->sending != sending)
             continue;
-        text_add(out, "%s%d", n % 8 ? ", " : n ? ",\n      " : "", (int)s->pid);
+        text_add(out, "%s%d",
+                 n % 4 ? ", "
+                 : n   ? ",\n    "
+                       : "\n    ",
+                 (int)s->pid);
         if (s->tid != s->pid)
             text_add(out, ":%d", (int)s->tid);
         text_add(out, " %s", s->comm);
@@ -90,13 +94,12 @@ static void show_sleepers(struct text *out, const struct proc_scan *scan,
                  text_safe(safe, sizeof(safe), q->name));
         any = true;
         if (senders > 0) {
-            text_add(out,
-                     "  %s%zu blocked sending%s: ", color(look, COLOR_WARN),
+            text_add(out, "  %s%zu blocked sending%s:", color(look, COLOR_WARN),
                      senders, color(look, COLOR_OFF));
             add_sleepers(out, scan, i, true, look);
         }
         if (receivers > 0) {
-            text_add(out, "  %zu waiting to receive: ", receivers);
+            text_add(out, "  %zu waiting to receive:", receivers);
             add_sleepers(out, scan, i, false, look);
         }
     }

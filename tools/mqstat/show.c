@@ -10,6 +10,9 @@
 /* A first look is taken twice, this far apart, so that rates are of now. */
 #define RATE_WINDOW_S 0.2
 
+/* How long a client is listed after its last message once its pid is gone. */
+#define GONE_AFTER_NS (5 * NS_PER_S)
+
 /* ---- sets of samples ---- */
 
 enum err wanted_channels(const struct options *o, struct channel_names *names)
@@ -458,6 +461,10 @@ static int compare_entries(const struct client_entry *a,
     case SORT_COUNT:
         break;
     }
+    if (c == 0) /* the living first, then whoever does most */
+        c = (strcmp(a->comm, "?") == 0) - (strcmp(b->comm, "?") == 0);
+    if (c == 0)
+        c = compare_u64(a->row.sent, b->row.sent);
     return c != 0 ? c : compare_u64(a->row.serial, b->row.serial);
 }
 
@@ -494,6 +501,10 @@ size_t clients_of(const struct sample *old, const struct sample *s,
             proc_comm((pid_t)e->row.pid, e->comm);
         else
             memcpy(e->comm, "?", 2);
+        /* Its process ended: the row waits for somebody new. */
+        if (strcmp(e->comm, "?") == 0 && e->row.inflight == 0 &&
+            s->now_ns > e->row.seen_ns + GONE_AFTER_NS)
+            continue;
         e->rate = client_rate(old, s, i, &e->row);
         n++;
     }
