@@ -84,8 +84,11 @@ MANAGER_LIBS :=
 endif
 
 MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
+              tools/mqstat/procqueue.c \
               tools/mqstat/sample.c tools/mqstat/show.c tools/mqstat/queues.c \
-              tools/mqstat/live.c tools/mqstat/doctor.c \
+              tools/mqstat/live.c tools/mqstat/live_draw.c \
+              tools/mqstat/piped.c tools/mqstat/samples.c \
+              tools/mqstat/doctor.c \
               tools/mqstat/leftovers.c tools/mqstat/health.c \
               tools/mqstat/control.c tools/mqstat/json.c \
               tools/mqstat/prometheus.c
@@ -101,13 +104,23 @@ WORKER_SRC := workers/main.c workers/options.c workers/output.c \
 # What starts and ends the programs: the main job and the benchmark.
 STAGE_SRC := tools/process.c tools/stage.c
 RUN_SRC   := tools/run/main.c tools/run/load.c $(STAGE_SRC)
+BENCH_SRC := tools/bench/main.c tools/bench/options.c tools/bench/suite.c \
+             tools/bench/parties.c tools/bench/load.c tools/bench/limit.c \
+             tools/bench/client_channel.c tools/bench/client_hiredis.c \
+             tools/bench/short.c tools/bench/figures.c tools/bench/report.c \
+             tools/bench/json.c tools/bench/svg.c tools/bench/machine.c \
+             $(STAGE_SRC)
+
+# The benchmark compares with hiredis where that is; HIREDIS= leaves it out.
+HIREDIS ?= $(shell pkg-config --libs hiredis 2>/dev/null)
 
 PROGRAMS :=
 PROGRAMS += mqredis-worker libmqredis.a libmqredis.so.1
 PROGRAMS += $(if $(LIBEDIT),mqredis-prompt)
 PROGRAMS += mqredis-manager
 PROGRAMS += mqredis-server mqstat
-PROGRAMS += mqredis-run
+PROGRAMS += mqredis-run mqredis-bench
+PROGRAMS += $(if $(HIREDIS),mqredis-bench-get)
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
@@ -150,6 +163,9 @@ e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
 e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
+ops_tests := check_ops
+TESTS += $(ops_tests)
+$(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 TESTS += check_broadcast
 pubsub_tests := check_pubsub
 TESTS += $(pubsub_tests)
@@ -230,6 +246,16 @@ $(BUILD)/mqredis-prompt: $(worker_obj) $(BUILD)/obj/workers/line_edit.o \
 		$(lib_obj) $(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBEDIT) $(LIBS)
 
+# Examples see what a user of the library sees: its header and its archive.
+EXAMPLES := tutorial prefork epoll
+examples_bin := $(EXAMPLES:%=$(BUILD)/examples/%)
+
+$(examples_bin): $(BUILD)/examples/%: workers/examples/%.c workers/mqredis.h \
+		$(BUILD)/libmqredis.a
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE $(OPT) $(WARN) -Iworkers $(CFLAGS) -o $@ $< \
+	    $(BUILD)/libmqredis.a $(LDSAN) $(LDFLAGS) $(LIBS)
+
 $(BUILD)/libserver.a: $(server_obj)
 	$(AR) rcs $@ $^
 
@@ -247,10 +273,24 @@ $(BUILD)/mqredis-run: $(RUN_SRC:%.c=$(BUILD)/obj/%.o) \
 		$(BUILD)/libmqredis.a $(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)
 
+$(BENCH_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/tools/bench/get.o: ALL_CFLAGS += \
+    $(if $(HIREDIS),-DHAVE_HIREDIS $(shell pkg-config --cflags hiredis))
+
+$(BUILD)/mqredis-bench: $(BENCH_SRC:%.c=$(BUILD)/obj/%.o) \
+		$(BUILD)/libmqredis.a $(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(HIREDIS) -lm $(LIBS)
+
+$(BUILD)/mqredis-bench-get: $(BUILD)/obj/tools/bench/get.o
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(HIREDIS) $(LIBS)
+
 # ---- running ---------------------------------------------------------------
 
 run: all ## the main job: server, manager, workers; REDIS=URI for yours
 	@tools/in-namespace $(BUILD)/mqredis-run $(if $(REDIS),--redis '$(REDIS)')
+
+bench: all ## compare with hiredis, twemproxy and the limit: build/bench/
+	tools/in-namespace $(BUILD)/mqredis-bench --suite --short 1000 \
+	    --out $(BUILD)/bench
 
 # ---- tests -----------------------------------------------------------------
 
@@ -258,7 +298,7 @@ tests_bin := $(TESTS:%=$(BUILD)/tests/%)
 
 tests: $(tests_bin) ## build the test suites
 
-check: all tests ## run every suite; TESTS="check_a check_b" for some
+check: all tests $(examples_bin) ## run every suite; TESTS="check_a check_b" for some
 	tests/run $(BUILD) $(TESTS)
 
 # Asked of pkg-config only by a recipe that needs it: building the programs
@@ -311,6 +351,7 @@ includedir ?= $(PREFIX)/include
 mandir     ?= $(PREFIX)/share/man
 docdir     ?= $(PREFIX)/share/doc/mqredis
 unitdir    ?= $(PREFIX)/lib/systemd/system
+completiondir ?= $(PREFIX)/share/bash-completion/completions
 INSTALL    ?= install
 D          := $(DESTDIR)
 
@@ -333,6 +374,12 @@ install: all ## install into PREFIX (/usr/local), below DESTDIR
 	    >'$D$(libdir)/pkgconfig/mqredis.pc'
 	$(INSTALL) -m 644 docs/man/*.1 '$D$(mandir)/man1'
 	$(INSTALL) -m 644 docs/man/*.8 '$D$(mandir)/man8'
+	$(INSTALL) -d '$D$(mandir)/man3' '$D$(completiondir)'
+	$(INSTALL) -m 644 docs/man/*.3 '$D$(mandir)/man3'
+	$(INSTALL) -m 644 workers/completion.bash \
+	    '$D$(completiondir)/mqredis-worker'
+	for name in mqredis-manager mqredis-server mqstat; do \
+	    ln -sf mqredis-worker '$D$(completiondir)/'$$name; done
 	$(INSTALL) -m 644 docs/*.md tools/systemd/channel.conf '$D$(docdir)'
 	sed 's,@bindir@,$(bindir),' tools/systemd/mqredis-manager@.service.in \
 	    >'$D$(unitdir)/mqredis-manager@.service'
@@ -349,7 +396,10 @@ uninstall: ## remove what install put there; /etc/mqredis stays
 	    '$D$(PREFIX)/lib/sysctl.d/60-mqredis.conf' \
 	    '$D$(PREFIX)/lib/sysusers.d/mqredis.conf' \
 	    $(patsubst docs/man/%,'$D$(mandir)/man1/%',$(wildcard docs/man/*.1)) \
-	    $(patsubst docs/man/%,'$D$(mandir)/man8/%',$(wildcard docs/man/*.8))
+	    $(patsubst docs/man/%,'$D$(mandir)/man8/%',$(wildcard docs/man/*.8)) \
+	    $(patsubst docs/man/%,'$D$(mandir)/man3/%',$(wildcard docs/man/*.3)) \
+	    $(patsubst %,'$D$(completiondir)/%',mqredis-worker mqredis-manager \
+	    mqredis-server mqstat)
 	rm -rf '$D$(docdir)' '$D$(PREFIX)/libexec/mqredis'
 
 # ----------------------------------------------------------------------------
@@ -360,7 +410,7 @@ clean: ## remove everything built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
-.PHONY: all run tests check fuzz install uninstall clean help
+.PHONY: all run bench tests check fuzz install uninstall clean help
 .DELETE_ON_ERROR:
 
 -include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)

@@ -95,6 +95,19 @@ void sample_set_free(struct sample_set *set);
 const struct sample *sample_set_find(const struct sample_set *set,
                                      const struct sample *s);
 
+/* The least age of what is looked up in /proc for a view that goes on. */
+#define SCAN_EVERY_NS 950000000ULL
+
+/* A quantile of what came between two samples, in ns; of the whole life where
+ * they can't be compared (sample_quantile), or 0 there (quantile_since). */
+double sample_quantile(const struct sample *old, const struct sample *s,
+                       enum status_time t, double q);
+double quantile_since(const struct sample *old, const struct sample *s,
+                      enum status_time t, double q);
+
+/* The time of day, "15:04:05". */
+void clock_time(char out[16]);
+
 /* The table of channels, a line each. Times are those between `old` and `set`,
  * or of the manager's whole life where `old` is NULL or `whole`. */
 void show_table(struct text *out, const struct sample_set *old,
