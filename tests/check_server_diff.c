@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server/command.h"
 #include "server/server.h"
 #include "tests/differential.h"
 #include "tests/support.h"
@@ -443,6 +444,31 @@ START_TEST(test_odd_requests_get_equal_replies)
 }
 END_TEST
 
+/* What COMMAND tells of each command; of those with subcommands the two have
+ * different ones, so the subcommands are asked for one by one. */
+static void check_command_info(const char *name, int resp)
+{
+    char text[200];
+    int n = snprintf(text, sizeof(text), "HELLO %d\r\nCOMMAND INFO %s\r\n",
+                     resp, name);
+    check_raw(text, (size_t)n, 0, 0);
+}
+
+START_TEST(test_command_info_is_equal_for_every_command)
+{
+    if (!have_redis)
+        return;
+    for (const struct command *k = command_table; k->name != NULL; k++) {
+        if (k->subcommands == NULL)
+            check_command_info(k->full_name, _i);
+        for (const struct command *sub = k->subcommands;
+             sub != NULL && sub->name != NULL; sub++)
+            if (strcmp(sub->full_name, "client|setinfo") != 0) /* of 7.2 */
+                check_command_info(sub->full_name, _i);
+    }
+}
+END_TEST
+
 /* Good requests of which some bytes were changed. */
 START_TEST(test_spoilt_requests_get_equal_replies)
 {
@@ -478,6 +504,8 @@ int main(void)
     tcase_set_timeout(odd, 60);
     tcase_add_loop_test(odd, test_odd_requests_get_equal_replies, 0,
                         (int)(sizeof(raw) / sizeof(raw[0])));
+    tcase_add_loop_test(odd, test_command_info_is_equal_for_every_command, 2,
+                        4);
     tcase_add_test(odd, test_spoilt_requests_get_equal_replies);
     suite_add_tcase(suite, odd);
     SRunner *runner = srunner_create(suite);
