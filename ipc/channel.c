@@ -151,6 +151,24 @@ static enum err check_folder(const struct channel *ch, const struct stat *st,
     return ERR_OK;
 }
 
+/* A stranger's folder in a place that anybody can write to (/tmp) is a trap as
+ * likely as a channel: whoever names the channel does not choose its owner. */
+static enum err check_stranger(const struct channel *ch, const struct stat *st,
+                               struct err_text *why)
+{
+    struct stat parent;
+    if (st->st_uid == geteuid() || st->st_uid == 0)
+        return ERR_OK;
+    if (fstatat(ch->dirfd, "..", &parent, 0) < 0 ||
+        (parent.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+        return ERR_OK;
+    return err_say(why, ERR_DENIED,
+                   "channel '%s': folder %s belongs to uid %u, and anybody "
+                   "could have made it there: its owner should move it to a "
+                   "place of its own, such as /run/mqredis",
+                   ch->name, ch->dir, (unsigned)st->st_uid);
+}
+
 static enum err say_no_permission(const struct channel *ch,
                                   struct err_text *why)
 {
@@ -206,7 +224,8 @@ static enum err open_folder(struct channel *ch, enum place place,
         return err_say(why, ERR_SYS, "channel '%s': cannot stat %s: %s",
                        ch->name, ch->dir, strerror(errno));
     ch->owner = st.st_uid;
-    return check_folder(ch, &st, place, why);
+    e = check_folder(ch, &st, place, why);
+    return e == ERR_OK ? check_stranger(ch, &st, why) : e;
 }
 
 enum err channel_open(struct channel *ch, const char *name,
@@ -381,8 +400,8 @@ enum err channel_lock(const struct channel *ch, pid_t pid, int wait_ms,
         int fd = openat(ch->dirfd, "lock",
                         O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
-            return err_say(why, ERR_SYS, "cannot open %s/lock: %s", ch->dir,
-                           strerror(errno));
+            return err_say(why, errno == ENOENT ? ERR_ABSENT : ERR_SYS,
+                           "cannot open %s/lock: %s", ch->dir, strerror(errno));
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
             if (lock_is_current(ch, fd)) {
                 char text[24];

@@ -70,6 +70,7 @@ void channel_close(struct channel *ch);
 
 /* Takes the lock of the living manager and writes `pid` into it. Tries for
  * `wait_ms` (a dying manager's guardian holds it for some milliseconds).
+ * ERR_ABSENT: the folder is gone, removed by a manager that ended just now.
  * ERR_BUSY: another one lives, *holder is the pid it wrote (0: unreadable).
  * The lock lasts until the last duplicate of *lock_fd (fork!) is closed. */
 MUST_CHECK enum err channel_lock(const struct channel *ch, pid_t pid,

@@ -280,6 +280,9 @@ enum err mpsc_inherit(struct mpsc_receiver *rx, const struct channel *ch,
             !attributes(rx->mq, &rx->capacity, &rx->msgsize))
             e = errno == ENOENT ? ERR_ABSENT : ERR_SYS;
     }
+    struct stat st;
+    if (e == ERR_OK && (fstat(rx->mq, &st) < 0 || st.st_uid != geteuid()))
+        e = ERR_DENIED;
     if (e == ERR_OK)
         e = channel_open_fifo(ch, "senders", O_RDONLY, &rx->senders_fd);
     if (e == ERR_OK)

@@ -28,6 +28,10 @@
 
 void manager_publish(struct manager *m)
 {
+    /* "Closed" is our last word once the channel may be another's. */
+    if (m->handover.step == HANDOVER_UNLOCKED ||
+        m->handover.step == HANDOVER_DONE)
+        return;
     uint32_t kind = STATE_CONNECTED;
     const struct conn *down = NULL;
     for (uint32_t i = 0; i < m->routes.shared_count && down == NULL; i++)

@@ -358,8 +358,12 @@ static enum route judge_blocking(struct policy_batch *batch,
                                  const struct resp_arg *argv, int words,
                                  struct err_text *why)
 {
-    if (batch->in_multi) /* it answers at once there */
+    if (batch->in_multi) {
+        /* It answers at once there; but if the server refuses MULTI to our
+         * user, it would block everybody. */
+        batch->blocks = true;
         return pass(batch, argv);
+    }
     if (!batch->alone)
         return refuse(batch, why, argv, words,
                       "blocks, and the batch's other commands with it: send "
@@ -485,5 +489,7 @@ enum route policy_end(struct policy_batch *batch, struct err_text *why)
                       "has no EXEC after it in the same batch: send MULTI, "
                       "the commands and EXEC together, in one batch",
                       "");
+    if (batch->blocks && batch->route == ROUTE_SHARED)
+        batch->route = ROUTE_DEDICATED;
     return batch->route;
 }

@@ -62,6 +62,7 @@ struct policy_batch {
     uint32_t index; /* of the command to be judged next */
     bool alone;     /* one command, or independent ones */
     bool in_multi;
+    bool blocks; /* one that can block came within MULTI */
     bool writes; /* a command that may write came before (WAIT) */
     enum route route;
 };
@@ -80,7 +81,9 @@ enum route policy_command(struct policy_batch *batch, uint32_t argc,
                           const struct resp_arg *argv, struct err_text *why);
 
 /* After the last command of a batch: the route of all of it, or ROUTE_REFUSED
- * (a MULTI without its EXEC). */
+ * (a MULTI without its EXEC). A transaction with commands that could block goes
+ * to a dedicated connection: they do not block within it, unless the server
+ * refused MULTI itself to our user. */
 enum route policy_end(struct policy_batch *batch, struct err_text *why);
 
 #endif

@@ -110,10 +110,9 @@ static enum err take_channel(struct manager *m, const struct options *o,
 /* Or as the successor of the one that serves it now. */
 static enum err join_channel(struct manager *m, struct err_text *why)
 {
-    enum err e = takeover_begin(
-        &m->takeover, &m->channel,
-        clock_deadline((int64_t)m->options->connect_timeout_ms), why);
-    return e == ERR_OK ? mpsc_inherit(&m->rx, &m->channel, why) : e;
+    takeover_begin(&m->takeover,
+                   clock_deadline((int64_t)m->options->connect_timeout_ms));
+    return mpsc_inherit(&m->rx, &m->channel, why);
 }
 
 /* Everything that serves it. */
@@ -213,10 +212,24 @@ enum err manager_own(struct manager *m, struct err_text *why)
     return e;
 }
 
-static enum err start(struct manager *m, int *exit_status, struct err_text *why)
+static enum err enter_channel(struct manager *m, int *exit_status,
+                              struct err_text *why)
 {
     const struct options *o = m->options;
     pid_t holder;
+    enum err e = channel_create(&m->channel, o->channel, o->group, why);
+    if (e == ERR_INVALID)
+        *exit_status = EX_USAGE;
+    if (e != ERR_OK)
+        return e;
+    if (o->takeover && channel_locked(&m->channel, &holder))
+        return join_channel(m, why);
+    return take_channel(m, o, exit_status, why);
+}
+
+static enum err start(struct manager *m, int *exit_status, struct err_text *why)
+{
+    const struct options *o = m->options;
     enum err e = target_init(&m->conn_options, o, why);
     if (e != ERR_OK) {
         *exit_status = EX_CONFIG;
@@ -225,13 +238,13 @@ static enum err start(struct manager *m, int *exit_status, struct err_text *why)
     if (o->raise_msg_max)
         e = raise_msg_max(o, why);
     if (e == ERR_OK)
-        e = channel_create(&m->channel, o->channel, o->group, why);
-    if (e == ERR_INVALID)
-        *exit_status = EX_USAGE;
-    if (e != ERR_OK)
-        return e;
-    bool join = o->takeover && channel_locked(&m->channel, &holder);
-    e = join ? join_channel(m, why) : take_channel(m, o, exit_status, why);
+        e = enter_channel(m, exit_status, why);
+    /* A manager that ended just now may have removed the folder under us. */
+    if (e == ERR_ABSENT) {
+        channel_close(&m->channel);
+        e = enter_channel(m, exit_status, why);
+    }
+    bool join = m->takeover.step != TAKEOVER_NONE;
     if (e == ERR_OK)
         e = status_create(&m->channel, &m->status, why);
     if (e != ERR_OK)

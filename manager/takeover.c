@@ -57,15 +57,10 @@ void handover_end(struct handover *h, enum handover_step step)
 
 /* ---- the new one ---- */
 
-enum err takeover_begin(struct takeover *t, const struct channel *ch,
-                        uint64_t until_ns, struct err_text *why)
+void takeover_begin(struct takeover *t, uint64_t until_ns)
 {
-    enum err e = status_open(ch, &t->old, why);
-    if (e != ERR_OK)
-        return e;
     t->step = TAKEOVER_CONNECTING;
     t->until_ns = until_ns;
-    return ERR_OK;
 }
 
 enum err takeover_ask(struct takeover *t, const struct channel *ch,
@@ -92,16 +87,18 @@ enum err takeover_try(struct takeover *t, const struct channel *ch,
         return ERR_AGAIN;
     if (e != ERR_OK)
         return ERR_CLOSED;
+    /* Looked up now: whoever had the lock shows its status once it serves. */
+    const struct status *status;
     struct manager_state state;
-    bool drained = status_read_state(t->old, &state, NULL) == ERR_OK &&
+    if (status_open(ch, &status, &ignored) != ERR_OK)
+        return ERR_CLOSED;
+    bool drained = status_read_state(status, &state, NULL) == ERR_OK &&
                    state.kind == STATE_CLOSED;
+    status_unmap(status);
     return drained ? ERR_OK : ERR_CLOSED;
 }
 
 void takeover_end(struct takeover *t)
 {
-    if (t->old != NULL)
-        status_unmap(t->old);
-    t->old = NULL;
     t->step = TAKEOVER_NONE;
 }

@@ -71,7 +71,6 @@ enum takeover_step {
 
 struct takeover {
     enum takeover_step step;
-    const struct status *old; /* its status, to see how it ended */
     uint64_t until_ns;
 };
 
@@ -83,7 +82,8 @@ MUST_CHECK enum err takeover_begin(struct takeover *t, const struct channel *ch,
 MUST_CHECK enum err takeover_ask(struct takeover *t, const struct channel *ch,
                                  uint64_t until_ns, struct err_text *why);
 
-/* Tries for the lock. ERR_OK: it is ours and the old one drained. ERR_AGAIN:
+/* Tries for the lock. ERR_OK: it is ours, and the status that is shown, that of
+ * the last one to serve, says that it drained. ERR_AGAIN:
  * not yet. ERR_CLOSED: ours, but the old one died: start afresh. */
 MUST_CHECK enum err takeover_try(struct takeover *t, const struct channel *ch,
                                  int *lock_fd);

@@ -572,9 +572,9 @@ static void contend(void *arg)
             c->clashes++;
         c->rounds++;
         /* Some end in good order, and take the name with them. */
+        atomic_fetch_sub(&c->inside, 1);
         if (i % 2 == 0)
             unlinkat(c->ch.dirfd, "lock", 0);
-        atomic_fetch_sub(&c->inside, 1);
         close(fd);
     }
 }

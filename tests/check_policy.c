@@ -251,7 +251,7 @@ static const struct {
     {"MULTI; SET a b; EXEC", "SSS;S", NULL},
     {"multi; set a b; discard", "SSS;S", NULL},
     {"GET x; MULTI; SET a b; EXEC; GET y; MULTI; EXEC", "SSSSSSS;S", NULL},
-    {"MULTI; BLPOP k 0; XREAD BLOCK 0 STREAMS s $; WAIT 1 0; EXEC", "SSSSS;S",
+    {"MULTI; BLPOP k 0; XREAD BLOCK 0 STREAMS s $; WAIT 1 0; EXEC", "SSSSS;D",
      NULL},
     {"MULTI; UNWATCH; EXEC", "SSS;S", NULL},
     {"MULTI; FUNCTION STATS; EXEC", "SSS;S", NULL},
