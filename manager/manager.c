@@ -407,7 +407,7 @@ static uint64_t tick_takeover(struct manager *m, uint64_t now)
         return t->step == TAKEOVER_WAITING ? now + SUCCESSION_TICK_NS
                                            : t->until_ns;
     }
-    enum err e = takeover_try(t, &m->channel, &m->lock_fd);
+    enum err e = takeover_try(&m->channel, &m->lock_fd);
     if (e == ERR_AGAIN) {
         if (now >= t->until_ns)
             fail_takeover(m, "the old manager did not let go in time");

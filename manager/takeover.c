@@ -77,8 +77,7 @@ enum err takeover_ask(struct takeover *t, const struct channel *ch,
     return ERR_OK;
 }
 
-enum err takeover_try(struct takeover *t, const struct channel *ch,
-                      int *lock_fd)
+enum err takeover_try(const struct channel *ch, int *lock_fd)
 {
     pid_t holder;
     struct err_text ignored;

@@ -74,9 +74,8 @@ struct takeover {
     uint64_t until_ns;
 };
 
-/* Maps the old one's status. */
-MUST_CHECK enum err takeover_begin(struct takeover *t, const struct channel *ch,
-                                   uint64_t until_ns, struct err_text *why);
+/* Begins: until then the connection to Redis must be there. */
+void takeover_begin(struct takeover *t, uint64_t until_ns);
 
 /* Tells the old one. */
 MUST_CHECK enum err takeover_ask(struct takeover *t, const struct channel *ch,
@@ -85,8 +84,7 @@ MUST_CHECK enum err takeover_ask(struct takeover *t, const struct channel *ch,
 /* Tries for the lock. ERR_OK: it is ours, and the status that is shown, that of
  * the last one to serve, says that it drained. ERR_AGAIN:
  * not yet. ERR_CLOSED: ours, but the old one died: start afresh. */
-MUST_CHECK enum err takeover_try(struct takeover *t, const struct channel *ch,
-                                 int *lock_fd);
+MUST_CHECK enum err takeover_try(const struct channel *ch, int *lock_fd);
 
 void takeover_end(struct takeover *t);
 
