@@ -52,12 +52,13 @@ IPC_SRC := ipc/broadcast.c ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ip
            ipc/channel_list.c
 
 SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
-              server/command.c server/config.c server/connection.c \
-              server/db.c server/dict.c server/glob.c server/heap.c \
-              server/introspect.c server/keys.c server/list.c server/listen.c \
-              server/lists.c server/mem.c server/number.c server/options.c \
-              server/protocol.c server/pubsub.c server/reply.c server/server.c \
-              server/strings.c server/table.c server/transactions.c
+              server/clients.c server/command.c server/config.c \
+              server/connection.c server/db.c server/dict.c server/glob.c \
+              server/heap.c server/introspect.c server/keys.c server/list.c \
+              server/listen.c server/lists.c server/mem.c server/number.c \
+              server/options.c server/protocol.c server/pubsub.c server/reply.c \
+              server/server.c server/strings.c server/table.c \
+              server/transactions.c
 
 # TLS where OpenSSL's headers are; OPENSSL= (empty) leaves it out.
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
