@@ -158,6 +158,15 @@ EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
                            $(BUILD)/obj/tests/support_redis.o \
                            $(BUILD)/libserver.a
 
+# The manager's parts, with requesters in the same process.
+desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
+            $(patsubst %,$(BUILD)/obj/manager/%.o,pipeline readers answer \
+            buffer loop lanes segments)
+TESTS += check_pipeline
+EXTRA_check_pipeline := $(desk_obj)
+$(BUILD)/obj/tests/support_manager.o: ALL_CFLAGS += \
+    $(shell pkg-config --cflags check)
+
 # The programs together, each suite against both servers.
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
            e2e_client proxy)
@@ -241,7 +250,8 @@ $(BUILD)/obj/workers/main.o: ALL_CFLAGS += \
 
 $(BUILD)/mqredis-worker: $(worker_obj) $(BUILD)/obj/workers/line_plain.o \
 		$(lib_obj) $(BUILD)/libipc.a
-	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(STATIC) $(LIBS)
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(STATIC) \
+	    $(filter-out $(if $(STATIC),-pie),$(ALL_LDFLAGS)) $(LIBS)
 
 $(BUILD)/mqredis-prompt: $(worker_obj) $(BUILD)/obj/workers/line_edit.o \
 		$(lib_obj) $(BUILD)/libipc.a

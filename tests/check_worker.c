@@ -219,7 +219,8 @@ START_TEST(test_answers_before_it_waits_for_more)
     struct e2e_manager m;
     start(&r, &m, _i, NULL);
     EXPECT(0, "OK\n1\n",
-           "cd %s && mkfifo in && ($W <in >out & echo $! >pid; wait $!) & "
+           "cd %s && : >out && mkfifo in && ($W <in >out & echo $! >pid; wait "
+           "$!) & "
            "cd %s && until [ -p in ]; do sleep 0.01; done; exec 3>in;"
            "echo SET a 1 >&3; i=0;"
            "until grep -q OK out || [ $i = 500 ]; do i=$((i+1)); sleep 0.02; "
@@ -252,7 +253,7 @@ START_TEST(test_many_lines_go_fast)
     struct e2e_redis r;
     struct e2e_manager m;
     int lines = e2e_long() ? 1000000 : 50000, single = 2000;
-    start(&r, &m, _i, "--msgsize 8192");
+    start(&r, &m, _i, "--msgsize 4096 --capacity 16");
     const struct e2e_output *o =
         sh("awk 'BEGIN { for (i = 0; i < %d; i++) "
            "printf \"SET key:%%d value\\n\", i }' >%s/lines",
@@ -316,6 +317,29 @@ START_TEST(test_start_costs_little)
     e2e_figure(_i, "system calls after main began: %d", atoi(o->text));
     ck_assert_int_lt(atoi(o->text), 30);
     ck_assert_int_gt(atoi(o->text), 10);
+}
+END_TEST
+
+START_TEST(test_examples_run)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    start(&r, &m, _i, NULL);
+    EXPECT(0, "GOT (Get) = (nil)\nGOT (Set) = OK\n",
+           "${W%%/*}/examples/tutorial | sort");
+    EXPECT(0, "4 of 4 children had 100 right answers each\n",
+           "${W%%/*}/examples/prefork 4 100");
+    EXPECT(0, "50 of 50 commands answered\n", "${W%%/*}/examples/epoll 5");
+}
+END_TEST
+
+START_TEST(test_manual_pages_are_clean)
+{
+    if (sh("command -v mandoc")->status != 0) {
+        support_skip("test_manual_pages_are_clean", "no mandoc");
+        return;
+    }
+    EXPECT(0, "", "mandoc -T lint -W warning docs/man/*.[1-8]");
 }
 END_TEST
 
@@ -394,6 +418,8 @@ int main(void)
     e2e_add(worker, test_mass_insertion_counts);
     e2e_add(worker, test_many_lines_go_fast);
     e2e_add(worker, test_start_costs_little);
+    e2e_add(worker, test_examples_run);
+    tcase_add_test(worker, test_manual_pages_are_clean);
     e2e_add(worker, test_terminal_has_a_prompt);
     suite_add_tcase(s, worker);
     SRunner *runner = srunner_create(s);
