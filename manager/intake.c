@@ -305,7 +305,10 @@ static void send_independent(struct intake *in, struct request *req,
             return; /* can't be: the framing was checked */
         struct err_text why;
         enum route route = policy_command(&batch, c.argc, c.argv, &why);
-        if (route == ROUTE_SHARED) {
+        /* One with large arguments stands alone: if the connection breaks, a run
+         * is cut where its last whole command ended, for which its bytes must
+         * be here. */
+        if (route == ROUTE_SHARED && c.blob_bytes == 0) {
             if (run.count == 0) {
                 run.first = i;
                 run.data = c.data;

@@ -88,6 +88,7 @@ struct run {
     const char *data;
     size_t len;
     size_t first_len;      /* of the first command */
+    /* If the run is independent and has large arguments, `count` is 1. */
     struct source *source; /* of the large arguments, if there are any */
     const struct blob *blobs;
     uint32_t nblobs;
