@@ -167,6 +167,15 @@ EXTRA_check_pipeline := $(desk_obj)
 $(BUILD)/obj/tests/support_manager.o: ALL_CFLAGS += \
     $(shell pkg-config --cflags check)
 
+# The manager's parts, with requesters in the same process.
+desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
+            $(patsubst %,$(BUILD)/obj/manager/%.o,pipeline readers answer \
+            buffer loop lanes segments)
+TESTS += check_pipeline
+EXTRA_check_pipeline := $(desk_obj)
+$(BUILD)/obj/tests/support_manager.o: ALL_CFLAGS += \
+    $(shell pkg-config --cflags check)
+
 # The programs together, each suite against both servers.
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
            e2e_client proxy)
