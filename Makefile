@@ -182,6 +182,8 @@ e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
 e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
+TESTS += check_mqstat_e2e
+EXTRA_check_mqstat_e2e := $(e2e_obj) $(BUILD)/obj/tests/json.o
 ops_tests := check_ops
 TESTS += $(ops_tests)
 $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
@@ -400,7 +402,8 @@ install: all ## install into PREFIX (/usr/local), below DESTDIR
 	    '$D$(completiondir)/mqredis-worker'
 	for name in mqredis-manager mqredis-server mqstat; do \
 	    ln -sf mqredis-worker '$D$(completiondir)/'$$name; done
-	$(INSTALL) -m 644 docs/*.md tools/systemd/channel.conf '$D$(docdir)'
+	$(INSTALL) -m 644 docs/*.md tools/systemd/channel.conf \
+	    tools/mqstat.schema.json '$D$(docdir)'
 	sed 's,@bindir@,$(bindir),' tools/systemd/mqredis-manager@.service.in \
 	    >'$D$(unitdir)/mqredis-manager@.service'
 	$(INSTALL) -m 644 tools/systemd/mqredis.sysctl.conf \
