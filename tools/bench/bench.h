@@ -100,10 +100,12 @@ struct parties {
     char why_not[CONTESTANTS][160];
 };
 
-/* Starts redis-server (which must be there), the managers, and the proxy if it
- * is installed. ERR_SYS, ERR_ABSENT... with a line; parties_stop then, too. */
-MUST_CHECK enum err parties_start(struct parties *p, unsigned msgsize,
-                                  struct err_text *why);
+/* Starts redis-server (which must be there) and what the wanted contestants
+ * need: managers, the proxy if it is installed. ERR_SYS, ERR_ABSENT... with a
+ * line; parties_stop then, too. */
+MUST_CHECK enum err parties_start(struct parties *p,
+                                  const bool wanted[CONTESTANTS],
+                                  unsigned msgsize, struct err_text *why);
 void parties_stop(struct parties *p);
 
 /* The process between workers and Redis; NULL: none. */

@@ -115,6 +115,17 @@ static void raise_files(void)
     }
 }
 
+/* Processes that do one GET go through the first of the managers. */
+static enum err start(struct parties *p, const struct options *o,
+                      struct err_text *why)
+{
+    bool wanted[CONTESTANTS];
+    memcpy(wanted, o->contestants, sizeof(wanted));
+    if (o->short_runs > 0 || o->suite)
+        wanted[CHANNEL_TCP] = true;
+    return parties_start(p, wanted, o->msgsize, why);
+}
+
 int main(int argc, char **argv)
 {
     static struct parties parties;
@@ -127,7 +138,7 @@ int main(int argc, char **argv)
     raise_files();
     enum err e = process_setup(&why);
     if (e == ERR_OK)
-        e = parties_start(&parties, options.msgsize, &why);
+        e = start(&parties, &options, &why);
     if (e == ERR_OK)
         e = suite_run(&parties, &options, &results, &why);
     if (results.tables_count > 0 && process_interrupted() == 0)

@@ -216,9 +216,11 @@ static enum err start_managers(struct parties *p, struct err_text *why)
     snprintf(size, sizeof(size), "%u", p->msgsize);
     const char *extra[] = {"--msgsize", size, NULL};
     snprintf(uri, sizeof(uri), "redis://127.0.0.1:%d", p->redis_port);
-    enum err e = stage_manager(&p->manager_tcp, "bench-tcp", uri, extra, ready,
-                               sizeof(ready), why);
-    if (e != ERR_OK)
+    enum err e = p->have[CHANNEL_TCP]
+                     ? stage_manager(&p->manager_tcp, "bench-tcp", uri, extra,
+                                     ready, sizeof(ready), why)
+                     : ERR_OK;
+    if (e != ERR_OK || !p->have[CHANNEL_UNIX])
         return e;
     snprintf(uri, sizeof(uri), "unix://%s", p->redis_unix);
     return stage_manager(&p->manager_unix, "bench-unix", uri, extra, ready,
@@ -231,13 +233,12 @@ static void leave_out(struct parties *p, enum contestant c, const char *text)
     snprintf(p->why_not[c], sizeof(p->why_not[c]), "%.150s", text);
 }
 
-enum err parties_start(struct parties *p, unsigned msgsize,
-                       struct err_text *why)
+enum err parties_start(struct parties *p, const bool wanted[CONTESTANTS],
+                       unsigned msgsize, struct err_text *why)
 {
     struct err_text no_proxy;
     *p = (struct parties){.msgsize = msgsize};
-    for (int c = 0; c < CONTESTANTS; c++)
-        p->have[c] = true;
+    memcpy(p->have, wanted, sizeof(p->have));
     enum err e = stage_folder_make(p->dir, "mqredis-bench", why);
     if (e == ERR_OK)
         e = start_redis(p, why);
@@ -245,7 +246,9 @@ enum err parties_start(struct parties *p, unsigned msgsize,
         e = start_managers(p, why);
     if (e != ERR_OK)
         return e;
-    e = start_proxy(p, &no_proxy);
+    e = p->have[TWEMPROXY] || p->have[TWEMPROXY_UNIX]
+            ? start_proxy(p, &no_proxy)
+            : ERR_OK;
     if (e == ERR_AGAIN)
         return err_say(why, e, "interrupted");
     if (e != ERR_OK) {
