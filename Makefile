@@ -162,17 +162,9 @@ EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
 desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
             $(patsubst %,$(BUILD)/obj/manager/%.o,pipeline readers answer \
             buffer loop lanes segments)
-TESTS += check_pipeline
+TESTS += check_pipeline check_readers
 EXTRA_check_pipeline := $(desk_obj)
-$(BUILD)/obj/tests/support_manager.o: ALL_CFLAGS += \
-    $(shell pkg-config --cflags check)
-
-# The manager's parts, with requesters in the same process.
-desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
-            $(patsubst %,$(BUILD)/obj/manager/%.o,pipeline readers answer \
-            buffer loop lanes segments)
-TESTS += check_pipeline
-EXTRA_check_pipeline := $(desk_obj)
+EXTRA_check_readers := $(desk_obj)
 $(BUILD)/obj/tests/support_manager.o: ALL_CFLAGS += \
     $(shell pkg-config --cflags check)
 
