@@ -42,8 +42,8 @@ void loop_change(struct loop *loop, struct watcher *w, uint32_t events);
 /* Stops watching; the descriptor is not closed. */
 void loop_remove(struct loop *loop, struct watcher *w);
 
-/* Waits until something is ready or `deadline_ns` (0: none), and hands out
- * what is. *now_ns is set to the time between the two, which handlers may go
+/* Waits until something is ready or `deadline_ns` (0: none), sets *now_ns to
+ * the time it woke up, and hands out what is ready. *now_ns is set to the time between the two, which handlers may go
  * by: what they had from before the wait may be old. Interrupted waits return
  * at once. ERR_SYS. */
 MUST_CHECK enum err loop_wait(struct loop *loop, uint64_t deadline_ns,
