@@ -344,15 +344,25 @@ void readers_append(struct readers *rs, struct reader *r, const char *data,
 
 /* ---- finding and opening ---- */
 
+/* Closes the idle reader that was used least recently. One whose reply is not
+ * in its pipe yet is only idle to us. */
+static bool make_room(struct readers *rs)
+{
+    struct reader *r = rs->idle_first;
+    while (r != NULL && buffer_len(&r->backlog) > 0)
+        r = r->idle_next;
+    if (r == NULL)
+        return false;
+    bury(rs, r);
+    status_count(rs->status, COUNTER_evicted, 1);
+    return true;
+}
+
 static enum err open_reader(struct readers *rs, uint64_t client, uint64_t slot,
                             struct reader **reader)
 {
-    if (rs->open_count >= rs->max_open) {
-        if (rs->idle_first == NULL)
-            return ERR_LIMIT;
-        bury(rs, rs->idle_first);
-        status_count(rs->status, COUNTER_evicted, 1);
-    }
+    if (rs->open_count >= rs->max_open && !make_room(rs))
+        return ERR_LIMIT;
     struct reader *r = calloc(1, sizeof(*r));
     struct sender *sender = r ? senders_get(&rs->senders, client) : NULL;
     if (sender == NULL) {
