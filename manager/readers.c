@@ -377,6 +377,11 @@ static enum err open_reader(struct readers *rs, uint64_t client, uint64_t slot,
             close(fd);
     }
     if (e != ERR_OK) {
+        /* Without a reader its name belongs to nobody alive. */
+        if (e == ERR_CLOSED) {
+            oneshot_unlink(rs->reply_fd, client, slot);
+            payload_unlink(rs->payload_fd, client, slot);
+        }
         senders_put(&rs->senders, sender);
         free(r);
         return e;
