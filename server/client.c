@@ -131,8 +131,8 @@ static void execute(struct server *s, struct client *c)
 
 static bool takes_requests(const struct client *c)
 {
-    return (c->flags &
-            (CLIENT_DEAD | CLIENT_CLOSE_AFTER_REPLY | CLIENT_BLOCKED)) == 0;
+    return (c->flags & (CLIENT_DEAD | CLIENT_CLOSE_AFTER_REPLY |
+                        CLIENT_BLOCKED | CLIENT_OVER_LIMIT)) == 0;
 }
 
 /* Executes the whole requests at the front of data; returns how much of it
@@ -167,14 +167,20 @@ static size_t process(struct server *s, struct client *c, const char *data,
     return done;
 }
 
+/* What waits for EXEC counts as input: it has not been executed either. */
+static void drop_if_too_much_input(struct server *s, struct client *c)
+{
+    if (buffer_len(&c->in) + transaction_bytes(c) <= s->options.query_limit)
+        return;
+    s->stats.query_limit_drops++;
+    client_close(s, c);
+}
+
 static void process_own(struct server *s, struct client *c)
 {
     size_t used = process(s, c, buffer_head(&c->in), buffer_len(&c->in));
     buffer_consume(&c->in, used);
-    if (buffer_len(&c->in) > s->options.query_limit) {
-        s->stats.query_limit_drops++;
-        client_close(s, c);
-    }
+    drop_if_too_much_input(s, c);
 }
 
 void client_feed(struct server *s, struct client *c, const char *data,
@@ -187,6 +193,7 @@ void client_feed(struct server *s, struct client *c, const char *data,
         data += used;
         len -= used;
         buffer_append(&c->in, &s->mem, data, len);
+        drop_if_too_much_input(s, c);
         return;
     }
     buffer_append(&c->in, &s->mem, data, len);
@@ -231,15 +238,35 @@ void client_read(struct server *s, struct client *c)
 
 /* ---- output ---- */
 
-static bool over_limit(struct server *s, struct client *c)
+static const struct output_limit *output_limit(const struct server *s,
+                                               const struct client *c)
 {
-    const struct output_limit *limit = client_subscribed(c)
-                                           ? &s->options.pubsub_limit
-                                           : &s->options.normal_limit;
-    size_t waiting = buffer_len(&c->out);
-    if (limit->hard != 0 && waiting > limit->hard)
-        return true;
-    if (limit->soft == 0 || waiting <= limit->soft) {
+    return client_subscribed(c) ? &s->options.pubsub_limit
+                                : &s->options.normal_limit;
+}
+
+/* Looked at with every reply, not only at the end of the batch, for a batch may
+ * hold many requests with large replies. */
+char *client_out_room(struct server *s, struct client *c, size_t len)
+{
+    uint64_t hard = output_limit(s, c)->hard;
+    if (hard != 0 && buffer_len(&c->out) + len > hard)
+        c->flags |= CLIENT_OVER_LIMIT;
+    if ((c->flags & CLIENT_DIRTY) == 0) {
+        c->flags |= CLIENT_DIRTY;
+        c->next_dirty = s->dirty;
+        s->dirty = c;
+    }
+    if ((c->flags & CLIENT_OVER_LIMIT) != 0)
+        return NULL;
+    return buffer_room(&c->out, &s->mem, len);
+}
+
+/* Whether it has been over the soft limit for too long. */
+static bool over_soft_limit(struct server *s, struct client *c)
+{
+    const struct output_limit *limit = output_limit(s, c);
+    if (limit->soft == 0 || buffer_len(&c->out) <= limit->soft) {
         c->over_soft_since_ms = 0;
         return false;
     }
@@ -250,19 +277,12 @@ static bool over_limit(struct server *s, struct client *c)
 
 static void drop_if_over_limit(struct server *s, struct client *c)
 {
-    if ((c->flags & CLIENT_DEAD) == 0 && over_limit(s, c)) {
+    if ((c->flags & CLIENT_DEAD) != 0)
+        return;
+    if ((c->flags & CLIENT_OVER_LIMIT) != 0 || over_soft_limit(s, c)) {
         s->stats.output_limit_drops++;
         client_close(s, c);
     }
-}
-
-void client_wrote(struct server *s, struct client *c)
-{
-    if ((c->flags & CLIENT_DIRTY) != 0)
-        return;
-    c->flags |= CLIENT_DIRTY;
-    c->next_dirty = s->dirty;
-    s->dirty = c;
 }
 
 void client_flush(struct server *s, struct client *c)

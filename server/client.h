@@ -29,8 +29,8 @@ enum client_flags {
     CLIENT_PUSHING = 1 << 9, /* what is written now is no reply */
     CLIENT_AUTHENTICATED = 1 << 10,
     CLIENT_UNIX = 1 << 11,
-    CLIENT_BLOCKED = 1 << 12, /* in BLPOP and its kin */
-    CLIENT_LIMIT_HIT = 1 << 13
+    CLIENT_BLOCKED = 1 << 12,   /* in BLPOP and its kin */
+    CLIENT_OVER_LIMIT = 1 << 13 /* output is; dropped at the batch's end */
 };
 
 struct command;
@@ -97,8 +97,9 @@ void client_read(struct server *s, struct client *c);
 void client_flush(struct server *s, struct client *c);
 void client_flush_all(struct server *s);
 
-/* Must be called when bytes were put into c->out. */
-void client_wrote(struct server *s, struct client *c);
+/* Room for `len` bytes in c->out, or NULL when the client is beyond its output
+ * limit and will be dropped. The caller adds what it wrote to c->out.end. */
+char *client_out_room(struct server *s, struct client *c, size_t len);
 
 /* Housekeeping, some times per second: gives back idle buffers, closes those
  * over a soft limit or idle for too long. */

@@ -10,7 +10,7 @@
 #include "server/command.h"
 #include "server/number.h"
 
-/* Room for `len` bytes of output, or NULL when the client wants none. The
+/* Room for `len` bytes of output, or NULL when the client gets none. The
  * caller then adds what it wrote to c->out.end. */
 static char *room(struct server *s, struct client *c, size_t len)
 {
@@ -19,8 +19,7 @@ static char *room(struct server *s, struct client *c, size_t len)
         return NULL;
     if ((c->flags & silent) != 0 && (c->flags & CLIENT_PUSHING) == 0)
         return NULL;
-    client_wrote(s, c);
-    return buffer_room(&c->out, &s->mem, len);
+    return client_out_room(s, c, len);
 }
 
 void reply_raw(struct server *s, struct client *c, const char *bytes,

@@ -32,6 +32,9 @@
 /* How long a server that was asked to end waits for slow readers. */
 #define DRAIN_MS 5000
 
+/* Reads of at least 64 KB from each client before it ends. */
+#define DRAIN_READS 64
+
 /* Descriptors which are not clients: standard ones, listeners, epoll, signals,
  * and a few to spare. */
 #define DESCRIPTORS_OWN 32
@@ -256,6 +259,20 @@ void server_step(struct server *s, int timeout_ms)
     server_update_listening(s);
 }
 
+/* Reads what has arrived from a client, as long as there is something, but not
+ * for ever: it may go on sending. */
+static void read_last(struct server *s, struct client *c)
+{
+    const uint32_t done = CLIENT_DEAD | CLIENT_CLOSE_AFTER_REPLY |
+                          CLIENT_BLOCKED | CLIENT_OVER_LIMIT;
+    for (int i = 0; i < DRAIN_READS && (c->flags & done) == 0; i++) {
+        uint64_t before = s->stats.bytes_in;
+        client_read(s, c);
+        if (s->stats.bytes_in == before)
+            break;
+    }
+}
+
 /* Commands that have arrived by now are executed; then their replies get some
  * time to leave. */
 static void drain(struct server *s)
@@ -264,9 +281,8 @@ static void drain(struct server *s)
     struct client *next;
     for (struct client *c = s->clients.first; c != NULL; c = next) {
         next = c->next;
-        if (c->source.fd >= 0 &&
-            (c->flags & (CLIENT_CLOSE_AFTER_REPLY | CLIENT_BLOCKED)) == 0)
-            client_read(s, c);
+        if (c->source.fd >= 0)
+            read_last(s, c);
     }
     client_resume_all(s);
     int64_t end = real_ms() + DRAIN_MS;

@@ -288,6 +288,50 @@ START_TEST(test_slow_subscriber_is_dropped)
 }
 END_TEST
 
+/* Not even for the time of one batch, or of one command. */
+START_TEST(test_many_large_replies_stop_at_the_limit)
+{
+    options.normal_limit = (struct output_limit){.hard = 16 << 20};
+    start();
+    int fd = dial();
+    ck_assert_str_eq(ask(fd, "SETRANGE k 4194303 x\r\n"), ":4194304\r\n");
+    s->mem.peak = s->mem.used;
+    char text[2000] = "";
+    for (int i = 0; i < 100; i++)
+        strcat(text, "GET k\r\n");
+    if (_i == 1) {
+        memmove(text + 7, text, strlen(text) + 1);
+        memcpy(text, "MULTI\r\n", 7);
+        strcat(text, "EXEC\r\n");
+    }
+    say(fd, text);
+    steps();
+    ck_assert_uint_eq(s->client_count, 0);
+    ck_assert_uint_eq(s->stats.output_limit_drops, 1);
+    ck_assert_uint_lt(s->mem.peak, 64 << 20);
+    close(fd);
+}
+END_TEST
+
+START_TEST(test_queued_commands_count_as_input)
+{
+    static char part[60000];
+    options.query_limit = 1 << 20;
+    start();
+    int fd = dial();
+    ask(fd, "MULTI\r\n");
+    memset(part, 'x', sizeof(part));
+    memcpy(part, "ECHO ", 5);
+    strcpy(part + 59000, "\r\n");
+    for (int i = 0; i < 15; i++)
+        ck_assert_str_eq(ask(fd, part), "+QUEUED\r\n");
+    for (int i = 0; i < 15 && s->client_count == 1; i++)
+        ask(fd, part);
+    ck_assert_uint_eq(s->client_count, 0);
+    ck_assert_uint_eq(s->stats.query_limit_drops, 1);
+}
+END_TEST
+
 START_TEST(test_soft_limit_gives_some_time)
 {
     static char message[20000];
@@ -516,6 +560,7 @@ int main(void)
         test_announcing_a_huge_argument_takes_nothing,
         test_query_buffer_over_its_limit_ends_the_client,
         test_slow_subscriber_is_dropped,
+        test_queued_commands_count_as_input,
         test_soft_limit_gives_some_time,
         test_key_is_never_alive_after_its_time,
         test_expired_keys_go_without_being_asked_for,
@@ -536,6 +581,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
+    tcase_add_loop_test(t, test_many_large_replies_stop_at_the_limit, 0, 2);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
