@@ -130,7 +130,7 @@ TESTS := check_quote check_resp check_resp_print check_status_clients
 # tests/support.c and the suites of ipc/ that need it.
 support := $(BUILD)/obj/tests/support.o
 support_tests := check_channel check_mpsc check_mpsc_queue check_oneshot \
-                 check_message check_watch check_status
+                 check_message check_watch check_status check_payload
 TESTS += $(support_tests)
 $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
 
