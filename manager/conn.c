@@ -217,9 +217,9 @@ static void logged_in(struct conn *c)
     c->read_ns = clock_ns();
     resp_scan_reset(&c->pipeline.scan);
     c->pipeline.have = c->pipeline.scanned = 0;
-    set_state(c, CONN_READY, 0);
     /* What waited for this may be out of time by now. */
     pipeline_purge(&c->pipeline);
+    set_state(c, CONN_READY, 0);
     conn_flush(c);
 }
 

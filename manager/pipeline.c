@@ -342,14 +342,17 @@ bool pipeline_take_own(struct pipeline *p, uint32_t *tag)
 
 /* ---- when the connection breaks ---- */
 
-/* Answers an entry that will not be written (again); false if it lives on. */
-static bool settle_unwritten(struct pipeline *p, const struct entry *e)
+/* Answers an entry that will not be written (again); false if it lives on. What
+ * is the manager's own belongs to its connection: to a next one it would say
+ * something else, or the same again. */
+static bool settle_unwritten(struct pipeline *p, const struct entry *e,
+                             bool broken)
 {
     struct answers *a = p->answers;
     if (e->req == NULL) {
-        if (e->capture != NULL)
+        if (broken && e->capture != NULL)
             buffer_release(&e->capture->bytes);
-        return true;
+        return broken;
     }
     if (e->req->reader->dead) {
         answer_gone(a, e->req, e->left);
@@ -365,7 +368,8 @@ static bool settle_unwritten(struct pipeline *p, const struct entry *e)
 }
 
 /* Rebuilds `out` and the ring from the entries [from, count) that live on, in
- * place: entries and bytes only move towards the front. */
+ * place: entries and bytes only move towards the front. A `reason` is why the
+ * connection broke; NULL: it did not. */
 static void rebuild(struct pipeline *p, uint32_t from, bool keep,
                     const char *reason)
 {
@@ -375,7 +379,7 @@ static void rebuild(struct pipeline *p, uint32_t from, bool keep,
     uint32_t kept = from;
     for (uint32_t i = from; i < p->count; i++) {
         struct entry e = *entry_at(p, i);
-        if (settle_unwritten(p, &e)) {
+        if (settle_unwritten(p, &e, reason != NULL)) {
             segments_drop(&p->segments, e.begin, e.end);
             continue;
         }
@@ -489,5 +493,5 @@ void pipeline_purge(struct pipeline *p)
     /* One that is partly out must go on. */
     while (from < p->count && entry_at(p, from)->begin < p->tried)
         from++;
-    rebuild(p, from, true, "");
+    rebuild(p, from, true, NULL);
 }
