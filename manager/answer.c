@@ -68,6 +68,7 @@ enum err answers_take(struct answers *a, const struct message_header *h,
         .ncommands = h->ncommands,
     };
     a->inflight += h->ncommands;
+    status_gauge_set(a->status, GAUGE_inflight, a->inflight);
     if (a->inflight > a->most_inflight) {
         a->most_inflight = a->inflight;
         status_gauge_set(a->status, GAUGE_most_inflight, a->inflight);
