@@ -19,7 +19,7 @@ static enum mqredis_status encode(struct encoded *out, const char *format, ...)
     struct mqredis_error why = {.text = ""};
     va_list ap;
     va_start(ap, format);
-    enum mqredis_status s = encode_format(out, format, ap, &why);
+    enum mqredis_status s = encode_format(out, false, format, ap, &why);
     va_end(ap);
     ck_assert((s == MQREDIS_OK) == (why.text[0] == '\0'));
     return s;
@@ -103,7 +103,7 @@ START_TEST(test_argv_holds_many_and_long_arguments)
     len[COUNT - 1] = LONG;
     struct encoded e;
     struct mqredis_error why;
-    ck_assert_int_eq(encode_argv(&e, COUNT, argv, len, &why), MQREDIS_OK);
+    ck_assert_int_eq(encode_argv(&e, true, COUNT, argv, len, &why), MQREDIS_OK);
     struct resp_request r;
     uint32_t argc;
     resp_request_init(&r, e.data, e.len);
@@ -115,7 +115,8 @@ START_TEST(test_argv_holds_many_and_long_arguments)
         ck_assert_uint_eq(arg.len, len[i]);
     }
     encoded_free(&e);
-    ck_assert_int_eq(encode_argv(&e, 0, argv, len, &why), MQREDIS_INVALID);
+    ck_assert_int_eq(encode_argv(&e, true, 0, argv, len, &why),
+                     MQREDIS_INVALID);
     encoded_free(&e);
     free(text);
 }

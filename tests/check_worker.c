@@ -180,7 +180,11 @@ START_TEST(test_lines_are_answered_in_order)
            "printf 'SET k \"a b\"\\n\\n  \\nGET k\\r\\nGET none' | "
            "$W --no-raw | tr -d '\"'");
     EXPECT(0, "20000\n",
-           "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo ECHO $i; done "
+           "cd %s; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo ECHO $i; "
+           "done >lines; $W <lines >out; sed 's/ECHO //' lines | cmp - out && "
+           "wc -l <out",
+           support_scratch());
+    echo ECHO $i; done "
            ">lines.$$; $W <lines.$$ >out.$$; sed 's/ECHO //' lines.$$ | cmp - "
            "out.$$ && wc -l <out.$$; rm lines.$$ out.$$");
 }

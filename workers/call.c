@@ -53,6 +53,7 @@ static void await(const struct mqredis *mq, struct flight *f,
 struct order {
     const char *bytes; /* encoded commands */
     size_t len;
+    struct blobs blobs;
     uint64_t started_ns, deadline_ns;
 };
 
@@ -86,6 +87,7 @@ static enum mqredis_status take_off(struct mqredis *mq,
     f->live = 1;
     memcpy(f->buf + f->len, o->bytes, o->len);
     f->len += o->len;
+    f->blobs = o->blobs;
     s = flight_prepare(mq, f, why);
     if (s != MQREDIS_OK) {
         flight_put(mq, f);
@@ -133,11 +135,14 @@ static enum err try_run(struct mqredis *mq, struct mqredis_request *r,
         request_fail(r, &why);
         return ERR_OK;
     }
-    enum err e = flight_send(f, 0);
-    if (e == ERR_OK)
-        await(mq, f, &why);
-    else
+    enum err e = ERR_OK;
+    f->failed = flight_load(mq, f, &why) != MQREDIS_OK;
+    if (!f->failed)
+        e = flight_send(f, 0);
+    if (e != ERR_OK)
         flight_send_error(mq, f, e, errno, &why);
+    else if (!f->failed)
+        await(mq, f, &why);
     pthread_mutex_lock(&mq->lock);
     touch_down(mq, f, e, &why);
     pthread_mutex_unlock(&mq->lock);
@@ -146,9 +151,11 @@ static enum err try_run(struct mqredis *mq, struct mqredis_request *r,
 
 /* Runs a request from beginning to end. */
 static void run(struct mqredis *mq, struct mqredis_request *r,
-                const char *bytes, size_t len)
+                const char *bytes, size_t len, const struct blobs *blobs)
 {
     struct order o = {.bytes = bytes, .len = len, .started_ns = clock_ns()};
+    if (blobs != NULL)
+        o.blobs = *blobs;
     o.deadline_ns = handle_deadline(mq, o.started_ns);
     while (try_run(mq, r, &o) == ERR_CLOSED)
         ;
@@ -169,7 +176,7 @@ static struct mqredis_reply *call(struct mqredis *mq, enum mqredis_status s,
     if (s == MQREDIS_OK) {
         struct mqredis_request r;
         request_init(&r, mq);
-        run(mq, &r, command->data, command->len);
+        run(mq, &r, command->data, command->len, &command->blobs);
         reply = reply_of_request(&r);
         request_clear(&r);
     } else {
@@ -184,7 +191,7 @@ struct mqredis_reply *mqredis_vcommand(struct mqredis *mq, const char *format,
 {
     struct encoded command;
     struct mqredis_error why;
-    enum mqredis_status s = encode_format(&command, format, ap, &why);
+    enum mqredis_status s = encode_format(&command, false, format, ap, &why);
     return call(mq, s, &command, &why);
 }
 
@@ -204,7 +211,7 @@ struct mqredis_reply *mqredis_command_argv(struct mqredis *mq, size_t argc,
 {
     struct encoded command;
     struct mqredis_error why;
-    enum mqredis_status s = encode_argv(&command, argc, argv, len, &why);
+    enum mqredis_status s = encode_argv(&command, false, argc, argv, len, &why);
     return call(mq, s, &command, &why);
 }
 
@@ -215,11 +222,11 @@ struct mqredis_raw *mqredis_command_raw(struct mqredis *mq, size_t argc,
     struct encoded command;
     struct mqredis_error why;
     struct mqredis_raw *raw;
-    enum mqredis_status s = encode_argv(&command, argc, argv, len, &why);
+    enum mqredis_status s = encode_argv(&command, false, argc, argv, len, &why);
     if (s == MQREDIS_OK) {
         struct mqredis_request r;
         request_init(&r, mq);
-        run(mq, &r, command.data, command.len);
+        run(mq, &r, command.data, command.len, &command.blobs);
         raw = raw_of_request(&r);
         request_clear(&r);
     } else {
@@ -318,7 +325,7 @@ void mqredis_batch_add(struct mqredis_batch *batch, const char *format, ...)
     struct mqredis_error why;
     va_list ap;
     va_start(ap, format);
-    enum mqredis_status s = encode_format(&command, format, ap, &why);
+    enum mqredis_status s = encode_format(&command, true, format, ap, &why);
     va_end(ap);
     batch_add_encoded(batch, s, &command, &why);
 }
@@ -330,7 +337,7 @@ void mqredis_batch_add_argv(struct mqredis_batch *batch, size_t argc,
         return;
     struct encoded command;
     struct mqredis_error why;
-    enum mqredis_status s = encode_argv(&command, argc, argv, len, &why);
+    enum mqredis_status s = encode_argv(&command, true, argc, argv, len, &why);
     batch_add_encoded(batch, s, &command, &why);
 }
 
@@ -352,7 +359,7 @@ struct mqredis_reply *mqredis_batch_run(struct mqredis_batch *batch)
     } else if ((r = request_new(batch->mq, batch->count, true)) == NULL) {
         reply = reply_failure(MQREDIS_NOMEM, NULL, 0);
     } else {
-        run(batch->mq, r, batch->data, batch->len);
+        run(batch->mq, r, batch->data, batch->len, NULL);
         reply = reply_of_request(r);
         request_free(r);
     }
@@ -398,7 +405,8 @@ struct mqredis_request *mqredis_batch_submit(struct mqredis_batch *batch)
     if (r != NULL) {
         pthread_mutex_lock(&mq->lock);
         if (ok) {
-            submit_locked(mq, r, batch->data, batch->len, false);
+            struct encoded all = {.data = batch->data, .len = batch->len};
+            submit_locked(mq, r, &all, false);
         } else {
             mq->pending++;
             request_fail(r, &batch->error);

@@ -62,6 +62,7 @@ static void flight_free(struct flight *f)
     free(f->commands);
     free(f->text);
     free(f->wire);
+    free(f->blob_memory);
     free(f->buf);
     free(f);
 }
@@ -108,6 +109,9 @@ void flight_put(struct mqredis *mq, struct flight *f)
     f->text_len = 0;
     free(f->wire);
     f->wire = NULL;
+    free(f->blob_memory);
+    f->blob_memory = NULL;
+    f->blobs = (struct blobs){NULL, 0};
     f->state = FLIGHT_SPARE;
     /* A flight that grew for a large batch does not stay. */
     if (mq->spares.count == SPARES_MAX || f->cap > 64 * 1024)
@@ -154,20 +158,19 @@ enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
                          mq->name, strerror(saved),
                          saved == EMFILE ? ": raise ulimit -n" : "");
     }
-    free(f->wire);
-    f->wire = NULL;
-    f->wire_flags = 0;
-    if (f->len > f->link->tx.msgsize) {
-        enum mqredis_status s = flight_spill(mq, f, why);
-        if (s != MQREDIS_OK) {
-            oneshot_abandon(&f->link->pool, &f->slot);
-            return s;
-        }
+    if (flight_is_large(f) &&
+        oneshot_payload(&f->link->pool, &f->link->ch, &f->slot) != ERR_OK) {
+        error_say(why, errno == ENOENT ? MQREDIS_TOO_BIG : MQREDIS_SYSTEM,
+                  "channel '%s': %zu bytes do not fit into a message of %zu, "
+                  "and a payload file cannot be made: %s: not executed",
+                  mq->name, f->len, f->link->tx.msgsize, strerror(errno));
+        oneshot_release(&f->link->pool, &f->slot);
+        f->slot.fd = -1;
+        return why != NULL ? why->status : MQREDIS_SYSTEM;
     }
-    struct message_header h = {
+    f->header = (struct message_header){
         .magic = MESSAGE_MAGIC,
         .version = MESSAGE_VERSION,
-        .flags = (uint16_t)(f->flags | f->wire_flags),
         .epoch = f->link->tx.epoch,
         .client = f->link->pool.client,
         .slot = f->slot.slot,
@@ -176,14 +179,50 @@ enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
         .pid = (uint32_t)getpid(),
         .prev_rtt_us = mq->prev_rtt_us,
         .ncommands = (uint32_t)f->ncommands,
-        .payload_len =
-            (uint32_t)((f->wire ? f->wire_len : f->len) - sizeof(h)),
     };
-    f->sending_ns = clock_ns();
-    h.sent_ns = f->sending_ns;
-    memcpy(f->wire ? f->wire : f->buf, &h, sizeof(h));
-    reply_stream_init(&f->stream, h.request, h.ncommands);
     return MQREDIS_OK;
+}
+
+enum mqredis_status flight_load(const struct mqredis *mq, struct flight *f,
+                                struct mqredis_error *why)
+{
+    free(f->wire);
+    f->wire = NULL;
+    f->wire_flags = 0;
+    if (flight_is_large(f)) {
+        enum mqredis_status s = flight_spill(mq, f, why);
+        if (s != MQREDIS_OK)
+            return s;
+    }
+    struct message_header *h = &f->header;
+    size_t len = f->wire != NULL ? f->wire_len : f->len;
+    h->flags = (uint16_t)(f->flags | f->wire_flags);
+    h->payload_len = (uint32_t)(len - sizeof(*h));
+    f->sending_ns = clock_ns();
+    h->sent_ns = f->sending_ns;
+    memcpy(f->wire != NULL ? f->wire : f->buf, h, sizeof(*h));
+    reply_stream_init(&f->stream, h->request, h->ncommands);
+    return MQREDIS_OK;
+}
+
+bool flight_keep_blobs(struct flight *f, const struct blobs *blobs)
+{
+    size_t size = blobs->count * sizeof(struct resp_arg);
+    for (size_t i = 0; i < blobs->count; i++)
+        size += blobs->list[i].len;
+    char *memory = malloc(size);
+    if (memory == NULL)
+        return false;
+    struct resp_arg *list = (struct resp_arg *)(void *)memory;
+    char *at = memory + blobs->count * sizeof(*list);
+    for (size_t i = 0; i < blobs->count; i++) {
+        memcpy(at, blobs->list[i].data, blobs->list[i].len);
+        list[i] = (struct resp_arg){.data = at, .len = blobs->list[i].len};
+        at += list[i].len;
+    }
+    f->blob_memory = memory;
+    f->blobs = (struct blobs){.list = list, .count = blobs->count};
+    return true;
 }
 
 enum err flight_send(struct flight *f, uint64_t until_ns)

@@ -12,15 +12,57 @@
 /* Digits of the largest double in %f, and a precision of 99. */
 #define NUMBER_MAX 512
 
+/* From this size on, a command's large arguments are not copied. */
+#define WHOLE_MAX 16384
+#define BLOB_MIN 4096
+
 void encoded_free(struct encoded *e)
 {
     if (e->data != e->small)
         free(e->data);
+    union {
+        const struct resp_arg *in;
+        void *out;
+    } list = {.in = e->blobs.list};
+    free(list.out);
+    free(e->kept);
     e->data = NULL;
+    e->kept = NULL;
+    e->blobs = (struct blobs){NULL, 0};
 }
 
-static enum mqredis_status encode(struct encoded *out, size_t argc,
-                                  const struct resp_arg *argv,
+static void encoded_init(struct encoded *e)
+{
+    e->data = e->small;
+    e->len = 0;
+    e->blobs = (struct blobs){NULL, 0};
+    e->kept = NULL;
+}
+
+/* Takes the large arguments out. False: out of memory. */
+static bool take_blobs(struct encoded *out, size_t argc, struct resp_arg *argv)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < argc; i++)
+        count += argv[i].len >= BLOB_MIN;
+    if (count == 0)
+        return true;
+    struct resp_arg *list = malloc(count * sizeof(*list));
+    if (list == NULL)
+        return false;
+    out->blobs = (struct blobs){.list = list, .count = count};
+    for (size_t i = 0; i < argc; i++) {
+        if (argv[i].len >= BLOB_MIN) {
+            *list++ = argv[i];
+            argv[i].data = NULL;
+        }
+    }
+    return true;
+}
+
+/* Changes argv. */
+static enum mqredis_status encode(struct encoded *out, bool whole, size_t argc,
+                                  struct resp_arg *argv,
                                   struct mqredis_error *why)
 {
     for (size_t i = 0; i < argc; i++) {
@@ -30,6 +72,11 @@ static enum mqredis_status encode(struct encoded *out, size_t argc,
                              argv[i].len, RESP_BULK_MAX);
     }
     size_t size = resp_command_size(argc, argv);
+    if (!whole && size > WHOLE_MAX) {
+        if (!take_blobs(out, argc, argv))
+            return error_say(why, MQREDIS_NOMEM, "out of memory");
+        size = resp_command_size(argc, argv);
+    }
     if (size > sizeof(out->small)) {
         out->data = size == SIZE_MAX ? NULL : malloc(size);
         if (out->data == NULL)
@@ -39,13 +86,13 @@ static enum mqredis_status encode(struct encoded *out, size_t argc,
     return MQREDIS_OK;
 }
 
-enum mqredis_status encode_argv(struct encoded *out, size_t argc,
+enum mqredis_status encode_argv(struct encoded *out, bool whole, size_t argc,
                                 const char *const *argv, const size_t *len,
                                 struct mqredis_error *why)
 {
     struct resp_arg few[16];
     struct resp_arg *args = few;
-    out->data = out->small;
+    encoded_init(out);
     if (argc == 0 || argc > RESP_ARGS_MAX)
         return error_say(why, argc == 0 ? MQREDIS_INVALID : MQREDIS_TOO_BIG,
                          "a command of %zu arguments: 1 to %d are possible",
@@ -60,7 +107,7 @@ enum mqredis_status encode_argv(struct encoded *out, size_t argc,
         /* No bytes is not the mark of bytes elsewhere. */
         args[i] = (struct resp_arg){.data = n > 0 ? argv[i] : "", .len = n};
     }
-    enum mqredis_status s = encode(out, argc, args, why);
+    enum mqredis_status s = encode(out, whole, argc, args, why);
     if (args != few)
         free(args);
     return s;
@@ -319,12 +366,13 @@ static const char *fill(struct pieces *p, const char *format, struct args *a)
     return NULL;
 }
 
-enum mqredis_status encode_format(struct encoded *out, const char *format,
-                                  va_list ap, struct mqredis_error *why)
+enum mqredis_status encode_format(struct encoded *out, bool whole,
+                                  const char *format, va_list ap,
+                                  struct mqredis_error *why)
 {
     struct pieces p = {.open = false};
     struct args a;
-    out->data = out->small;
+    encoded_init(out);
     va_copy(a.ap, ap);
     const char *wrong = fill(&p, format, &a);
     va_end(a.ap);
@@ -353,7 +401,11 @@ enum mqredis_status encode_format(struct encoded *out, const char *format,
                                         .len = n};
             start = p.ends[i];
         }
-        s = encode(out, p.count, args, why);
+        s = encode(out, whole, p.count, args, why);
+        if (out->blobs.count > 0) {
+            out->kept = p.bytes;
+            p.bytes = NULL;
+        }
     }
     if (args != few)
         free(args);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "ipc/payload.h"
 #include "ipc/status.h"
 
 /* While no manager is there, how often to look. */
@@ -297,8 +298,14 @@ void mqredis_close(struct mqredis *mq)
 
 void handle_leave(struct mqredis *mq)
 {
-    if (mq != NULL && mq->link != NULL)
-        oneshot_pool_close(&mq->link->pool);
+    if (mq == NULL || mq->link == NULL)
+        return;
+    struct oneshot_pool *pool = &mq->link->pool;
+    for (size_t i = 0; i < pool->idle_count; i++) {
+        if (pool->idle[i].payload.fd >= 0)
+            payload_unlink(pool->payload_fd, pool->client, pool->idle[i].slot);
+        oneshot_unlink(pool->reply_fd, pool->client, pool->idle[i].slot);
+    }
 }
 
 void mqredis_set_timeout(struct mqredis *mq, int64_t timeout_ms)

@@ -79,6 +79,12 @@ struct mqredis_request {
     struct answer one;
 };
 
+/* Large arguments that stand as `@LEN` in a message: their bytes, in order. */
+struct blobs {
+    const struct resp_arg *list;
+    size_t count;
+};
+
 struct flight_command {
     struct mqredis_request *request; /* NULL: given up */
     struct resp_scan scan;           /* in a message of several commands */
@@ -115,7 +121,10 @@ struct flight {
     struct flight_command *commands;
     size_t len, cap; /* of the message, header included */
     char *buf;       /* the message; once it is sent, what is read */
-    char *wire;      /* what is sent in its place, if it was too long */
+    struct blobs blobs;
+    void *blob_memory; /* of ours; NULL: the blobs are borrowed */
+    struct message_header header;
+    char *wire; /* what is sent in place of `buf`, if that was too long */
     size_t wire_len;
     uint16_t wire_flags;
 };
@@ -192,13 +201,25 @@ bool flight_add_command(struct flight *f, struct mqredis_request *r);
 void flight_list_add(struct flight_list *list, struct flight *f);
 void flight_list_remove(struct flight_list *list, struct flight *f);
 
-/* Takes a slot and writes the message's header. On failure *why says it. */
+/* Takes a slot, and a payload file where it needs one, and notes what belongs
+ * into the message's header. On failure *why says it. */
 MUST_CHECK enum mqredis_status
 flight_prepare(struct mqredis *mq, struct flight *f, struct mqredis_error *why);
 
-/* spill.c: puts what does not fit into a message into the slot's payload file,
- * and a message in its place into f->wire, its header still to be filled. */
-MUST_CHECK enum mqredis_status flight_spill(struct mqredis *mq,
+/* Finishes the message, which may mean to write a large payload: without the
+ * lock, where others should not wait for that. */
+MUST_CHECK enum mqredis_status flight_load(const struct mqredis *mq,
+                                           struct flight *f,
+                                           struct mqredis_error *why);
+
+/* Copies blobs, so that they last as long as the flight. False: no memory. */
+MUST_CHECK bool flight_keep_blobs(struct flight *f, const struct blobs *blobs);
+
+/* spill.c: whether the flight needs a payload file; puts what does not fit into
+ * a message into it, and a message in its place into f->wire, its header still
+ * to be filled. */
+bool flight_is_large(const struct flight *f);
+MUST_CHECK enum mqredis_status flight_spill(const struct mqredis *mq,
                                             struct flight *f,
                                             struct mqredis_error *why);
 
@@ -260,9 +281,11 @@ void request_unlist(struct mqredis *mq, struct mqredis_request *r);
 
 /* ---- submit.c ---- */
 
+struct encoded;
+
 /* Adds `count` encoded commands to what is unsent. Lock held. */
 void submit_locked(struct mqredis *mq, struct mqredis_request *r,
-                   const char *bytes, size_t len, bool independent);
+                   const struct encoded *commands, bool independent);
 
 /* Sends what is unsent. `sleep`: until all of it is sent or out of time, or
  * until `until_ns` (0: no such limit); else what goes at once. Lock held, and
@@ -308,15 +331,19 @@ struct mqredis_raw *raw_failure(enum mqredis_status status, const char *text);
 struct encoded {
     char *data; /* `small`, or from malloc */
     size_t len;
+    struct blobs blobs;
+    char *kept; /* what blobs of a format point into */
     char small[1024];
 };
 
-/* Encodes into *out; *why says what is wrong. Freed by encoded_free. */
-MUST_CHECK enum mqredis_status encode_format(struct encoded *out,
+/* Encodes into *out; *why says what is wrong. Freed by encoded_free. Large
+ * arguments of a large command are not copied: they become blobs, which point
+ * to what the caller gave; `whole` forbids that. */
+MUST_CHECK enum mqredis_status encode_format(struct encoded *out, bool whole,
                                              const char *format, va_list ap,
                                              struct mqredis_error *why);
-MUST_CHECK enum mqredis_status encode_argv(struct encoded *out, size_t argc,
-                                           const char *const *argv,
+MUST_CHECK enum mqredis_status encode_argv(struct encoded *out, bool whole,
+                                           size_t argc, const char *const *argv,
                                            const size_t *len,
                                            struct mqredis_error *why);
 void encoded_free(struct encoded *e);

@@ -22,30 +22,46 @@ struct spill {
     uint64_t blob_bytes;
 };
 
+bool flight_is_large(const struct flight *f)
+{
+    return f->blobs.count > 0 || f->len > f->link->tx.msgsize;
+}
+
+static enum err write_blob(struct payload *file, int64_t *offset,
+                           const struct resp_arg *blob)
+{
+    enum err e = payload_write(file, *offset, blob->data, blob->len);
+    *offset += (int64_t)blob->len;
+    return e;
+}
+
 /* Walks over the commands. With `file`, writes their large arguments to it from
  * `offset` on; else collects the framing. */
-static enum err walk(const char *data, size_t len, struct spill *s,
+static enum err walk(const struct flight *f, struct spill *s,
                      struct payload *file, int64_t offset)
 {
     struct resp_request r;
     uint32_t argc;
-    resp_request_init(&r, data, len);
-    const char *from = data;
+    const char *from = f->buf + sizeof(struct message_header);
+    size_t blob = 0;
+    resp_request_init(&r, from, f->len - sizeof(struct message_header));
     while (resp_request_command(&r, &argc) == ERR_OK) {
-        struct resp_arg arg;
-        while (argc > 0) {
+        for (; argc > 0; argc--) {
+            struct resp_arg arg;
             const char *before = r.pos;
             enum err e = resp_request_arg(&r, &arg);
             if (e != ERR_OK)
                 return e;
-            argc--;
             if (arg.len < SPILL_MIN)
                 continue;
+            if (arg.data == NULL && blob == f->blobs.count)
+                return ERR_INVALID;
+            if (arg.data == NULL)
+                arg = f->blobs.list[blob++];
             if (file != NULL) {
-                e = payload_write(file, offset, arg.data, arg.len);
+                e = write_blob(file, &offset, &arg);
                 if (e != ERR_OK)
                     return e;
-                offset += (int64_t)arg.len;
                 continue;
             }
             memcpy(s->framing + s->len, from, (size_t)(before - from));
@@ -63,34 +79,25 @@ static enum err walk(const char *data, size_t len, struct spill *s,
     return ERR_OK;
 }
 
-static enum mqredis_status write_file(struct mqredis *mq, struct flight *f,
-                                      const struct spill *s, bool body,
-                                      struct mqredis_error *why)
+static enum mqredis_status write_file(const struct mqredis *mq,
+                                      struct flight *f, const struct spill *s,
+                                      bool body, struct mqredis_error *why)
 {
-    const struct link *link = f->link;
-    enum err e = oneshot_payload(&f->link->pool, &link->ch, &f->slot);
-    if (e == ERR_ABSENT)
-        return error_say(
-            why, MQREDIS_TOO_BIG,
-            "channel '%s': a message of %zu bytes is over %zu, and "
-            "its manager takes no larger ones: not executed",
-            mq->name, f->len, link->tx.msgsize);
     struct payload *file = &f->slot.payload;
-    const char *data = f->buf + sizeof(struct message_header);
-    if (e == ERR_OK && body)
+    enum err e = ERR_OK;
+    if (body)
         e = payload_write(file, 0, s->framing, s->len);
     if (e == ERR_OK)
-        e = walk(data, f->len - sizeof(struct message_header), NULL, file,
-                 body ? (int64_t)s->len : 0);
+        e = walk(f, NULL, file, body ? (int64_t)s->len : 0);
     if (e == ERR_OK)
         return MQREDIS_OK;
     return error_say(why, MQREDIS_SYSTEM,
                      "channel '%s': cannot put a large argument into "
                      "%s/payload: %s: not executed",
-                     mq->name, link->ch.dir, strerror(errno));
+                     mq->name, f->link->ch.dir, strerror(errno));
 }
 
-enum mqredis_status flight_spill(struct mqredis *mq, struct flight *f,
+enum mqredis_status flight_spill(const struct mqredis *mq, struct flight *f,
                                  struct mqredis_error *why)
 {
     size_t header = sizeof(struct message_header);
@@ -100,7 +107,7 @@ enum mqredis_status flight_spill(struct mqredis *mq, struct flight *f,
         return error_say(why, MQREDIS_NOMEM, "channel '%s': out of memory",
                          mq->name);
     enum mqredis_status status = MQREDIS_OK;
-    if (walk(f->buf + header, f->len - header, &s, NULL, 0) != ERR_OK)
+    if (walk(f, &s, NULL, 0) != ERR_OK)
         status = error_say(why, MQREDIS_INVALID,
                            "channel '%s': the commands are not in canonical "
                            "form",

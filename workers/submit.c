@@ -54,17 +54,19 @@ static bool send_first(struct mqredis *mq, struct flight *f, bool sleep,
         fail_first(mq, f, &why);
         return true;
     }
-    enum err e;
-    int saved = 0;
+    enum err e = ERR_OK;
     f->state = FLIGHT_SENDING;
-    if (sleep && !reached(until_ns)) {
-        pthread_mutex_unlock(&mq->lock);
-        e = flight_send(f, until_ns);
-        saved = errno;
-        pthread_mutex_lock(&mq->lock);
-    } else {
-        e = flight_try_send(f);
-        saved = errno;
+    pthread_mutex_unlock(&mq->lock);
+    enum mqredis_status s = flight_load(mq, f, &why);
+    if (s == MQREDIS_OK)
+        e = sleep && !reached(until_ns) ? flight_send(f, until_ns)
+                                        : flight_try_send(f);
+    int saved = errno;
+    pthread_mutex_lock(&mq->lock);
+    if (s != MQREDIS_OK) {
+        f->failed = true;
+        fail_first(mq, f, &why);
+        return true;
     }
     if (e == ERR_OK) {
         flight_list_remove(&mq->unsent, f);
@@ -156,19 +158,21 @@ static bool may_join(const struct flight *f, size_t len, uint64_t deadline_ns)
 }
 
 static bool add_to(struct flight *f, struct mqredis_request *r,
-                   const char *bytes, size_t len)
+                   const struct encoded *c)
 {
+    if (c->blobs.count > 0 && !flight_keep_blobs(f, &c->blobs))
+        return false;
     r->first = f->ncommands;
     r->offset = f->len;
-    r->bytes = len;
+    r->bytes = c->len;
     for (size_t i = 0; i < r->count; i++) {
         if (!flight_add_command(f, r)) {
             f->ncommands = r->first;
             return false;
         }
     }
-    memcpy(f->buf + f->len, bytes, len);
-    f->len += len;
+    memcpy(f->buf + f->len, c->data, c->len);
+    f->len += c->len;
     f->live++;
     r->flight = f;
     return true;
@@ -196,21 +200,23 @@ static struct flight *open_flight(struct mqredis *mq, size_t len,
 }
 
 void submit_locked(struct mqredis *mq, struct mqredis_request *r,
-                   const char *bytes, size_t len, bool independent)
+                   const struct encoded *commands, bool independent)
 {
+    size_t len = commands->len;
+    bool alone = commands->blobs.count > 0;
     struct mqredis_error why;
     uint64_t now = clock_ns();
     uint64_t deadline = handle_deadline(mq, now);
     mq->pending++;
     struct flight *last = mq->unsent.last;
-    bool joins = independent && may_join(last, len, deadline);
+    bool joins = independent && !alone && may_join(last, len, deadline);
     if (!joins && last != NULL && !mq->events) {
         if (last->state == FLIGHT_FILLING)
             last->state = FLIGHT_READY;
         flush_locked(mq, true, deadline);
         /* The lock was released meanwhile. */
         last = mq->unsent.last;
-        joins = independent && may_join(last, len, deadline);
+        joins = independent && !alone && may_join(last, len, deadline);
     }
     struct flight *f = last;
     if (!joins) {
@@ -226,7 +232,9 @@ void submit_locked(struct mqredis *mq, struct mqredis_request *r,
         f->flags = independent ? MESSAGE_INDEPENDENT : 0;
         flight_list_add(&mq->unsent, f);
     }
-    if (!add_to(f, r, bytes, len)) {
+    if (alone)
+        f->state = FLIGHT_READY;
+    if (!add_to(f, r, commands)) {
         error_say(&why, MQREDIS_NOMEM, "channel '%s': out of memory", mq->name);
         fail_now(mq, r, &why);
         return;
@@ -247,7 +255,7 @@ static struct mqredis_request *submit_encoded(struct mqredis *mq,
         return NULL;
     pthread_mutex_lock(&mq->lock);
     if (status == MQREDIS_OK) {
-        submit_locked(mq, r, command->data, command->len, true);
+        submit_locked(mq, r, command, true);
     } else {
         mq->pending++;
         fail_now(mq, r, why);
@@ -263,7 +271,7 @@ struct mqredis_request *mqredis_submit(struct mqredis *mq, const char *format,
     struct mqredis_error why;
     va_list ap;
     va_start(ap, format);
-    enum mqredis_status s = encode_format(&command, format, ap, &why);
+    enum mqredis_status s = encode_format(&command, false, format, ap, &why);
     va_end(ap);
     struct mqredis_request *r = submit_encoded(mq, s, &command, &why);
     encoded_free(&command);
@@ -276,7 +284,7 @@ struct mqredis_request *mqredis_submit_argv(struct mqredis *mq, size_t argc,
 {
     struct encoded command;
     struct mqredis_error why;
-    enum mqredis_status s = encode_argv(&command, argc, argv, len, &why);
+    enum mqredis_status s = encode_argv(&command, false, argc, argv, len, &why);
     struct mqredis_request *r = submit_encoded(mq, s, &command, &why);
     encoded_free(&command);
     return r;
