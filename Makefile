@@ -146,8 +146,9 @@ EXTRA_check_policy_server := $(policy_obj) $(support) \
 EXTRA_check_policy_step := $(EXTRA_check_policy_server)
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
-TESTS += check_run
+TESTS += check_run check_bench
 EXTRA_check_run := $(support) $(BUILD)/obj/tests/support_redis.o
+EXTRA_check_bench := $(support) $(BUILD)/obj/tests/json.o
 
 # The server's suites have it in their own process; the others run the program.
 TESTS += check_server check_server_data check_server_diff check_server_program

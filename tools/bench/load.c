@@ -4,6 +4,7 @@
  * of its own.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 #include "ipc/histogram.h"
 #include "tools/bench/bench.h"
 
-enum phase { PHASE_START, PHASE_WARM, PHASE_MEASURE, PHASE_STOP, PHASE_LEAVE };
+enum phase { PHASE_START, PHASE_WARM, PHASE_MEASURE, PHASE_STOP };
 
 struct row {
     _Atomic int reached; /* the phase that it has seen; -1: failed */
@@ -46,6 +47,10 @@ struct run {
     } * args;
     struct process echo;
     struct limit *limit;
+    /* Nobody writes into these: the end of the first lets the workers start,
+     * of the second leave. (256 that look every millisecond would be a load of
+     * their own.) */
+    int start[2], leave[2];
 };
 
 /* ---- a worker ---- */
@@ -73,6 +78,14 @@ static void sleep_until(uint64_t when_ns)
     struct timespec ts = {.tv_sec = (time_t)(when_ns / NS_PER_S),
                           .tv_nsec = (long)(when_ns % NS_PER_S)};
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+        ;
+}
+
+/* Sleeps until the parent has closed its end of the pipe. */
+static void sleep_until_end(int fd)
+{
+    char byte;
+    while (read(fd, &byte, 1) < 0 && errno == EINTR)
         ;
 }
 
@@ -123,7 +136,7 @@ static void work_loop(const struct run *r, const struct client_ops *ops,
         if (due != 0)
             sleep_until(due);
         int phase = atomic_load_explicit(&s->phase, memory_order_acquire);
-        if (phase >= PHASE_STOP)
+        if (phase == PHASE_STOP)
             break;
         if (phase == PHASE_MEASURE && !measured) {
             measured = true;
@@ -146,19 +159,19 @@ static int work(void *arg)
     const struct client_ops *ops = client_ops(w->run->load->contestant);
     /* An open loop wants to be woken when it said. */
     prctl(PR_SET_TIMERSLACK, 1000UL);
+    close(w->run->start[1]);
+    close(w->run->leave[1]);
     struct client *c = ops->open(w->run->parties, w->run->load, w->number);
     if (c == NULL) {
         atomic_store(&row->reached, -1);
         return 1;
     }
     atomic_store(&row->reached, PHASE_WARM);
-    while (atomic_load_explicit(&s->phase, memory_order_acquire) == PHASE_START)
-        usleep(500);
+    sleep_until_end(w->run->start[0]);
     work_loop(w->run, ops, c, w->number);
     /* The parent looks at memory before it lets us go. */
     atomic_store(&row->reached, PHASE_STOP);
-    while (atomic_load_explicit(&s->phase, memory_order_acquire) != PHASE_LEAVE)
-        usleep(2000);
+    sleep_until_end(w->run->leave[0]);
     ops->close(c);
     return 0;
 }
@@ -187,6 +200,14 @@ static enum err wait_for_workers(struct run *r, int phase, uint64_t deadline_ns,
     return ERR_OK;
 }
 
+static int echo(void *arg)
+{
+    const struct run *r = arg;
+    close(r->start[1]);
+    close(r->leave[1]);
+    return limit_echo(r->limit);
+}
+
 static enum err prepare(struct run *r, struct err_text *why)
 {
     unsigned n = r->load->workers;
@@ -196,19 +217,21 @@ static enum err prepare(struct run *r, struct err_text *why)
     void *m = mmap(NULL, r->size, PROT_READ | PROT_WRITE,
                    MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     r->shared = m != MAP_FAILED ? m : NULL;
-    if (r->workers == NULL || r->args == NULL || r->shared == NULL)
-        return err_say(why, ERR_NOMEM, "no memory for %u workers", n);
+    if (r->workers == NULL || r->args == NULL || r->shared == NULL ||
+        pipe2(r->start, O_CLOEXEC) < 0 || pipe2(r->leave, O_CLOEXEC) < 0)
+        return err_say(why, ERR_SYS, "cannot prepare %u workers: %s", n,
+                       strerror(errno));
     if (r->load->contestant != LIMIT)
         return ERR_OK;
     enum err e = limit_open(&r->limit, r->load, why);
     limit_current = r->limit;
-    return e != ERR_OK ? e
-                       : process_start(&r->echo,
-                                       &(struct process_spec){.name = "echo",
-                                                              .run = limit_echo,
-                                                              .arg = r->limit,
-                                                              .inherit = -1},
-                                       why);
+    return e != ERR_OK
+               ? e
+               : process_start(
+                     &r->echo,
+                     &(struct process_spec){
+                         .name = "echo", .run = echo, .arg = r, .inherit = -1},
+                     why);
 }
 
 static enum err start_workers(struct run *r, struct err_text *why)
@@ -233,6 +256,13 @@ static struct process *middle_of(struct run *r)
     return r->load->contestant == LIMIT
                ? &r->echo
                : parties_middle(r->parties, r->load->contestant);
+}
+
+static void close_end(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
 static enum err pause_s(double seconds, struct err_text *why)
@@ -310,6 +340,7 @@ static enum err measure(struct run *r, struct figures *out,
     atomic_store_explicit(&s->start_ns, clock_ns() + NS_PER_MS,
                           memory_order_release);
     atomic_store_explicit(&s->phase, PHASE_WARM, memory_order_release);
+    close_end(&r->start[1]);
     enum err e = pause_s(r->load->warmup_s, why);
     if (e != ERR_OK)
         return e;
@@ -331,16 +362,15 @@ static enum err measure(struct run *r, struct figures *out,
 enum err run_load(struct parties *p, const struct load *load,
                   struct figures *figures, struct err_text *why)
 {
-    struct run r = {.parties = p, .load = load};
+    struct run r = {
+        .parties = p, .load = load, .start = {-1, -1}, .leave = {-1, -1}};
     *figures = (struct figures){0};
     enum err e = prepare(&r, why);
     if (e == ERR_OK)
         e = start_workers(&r, why);
     if (e == ERR_OK)
         e = measure(&r, figures, why);
-    if (r.shared != NULL)
-        atomic_store_explicit(&r.shared->phase, PHASE_LEAVE,
-                              memory_order_release);
+    close_end(&r.leave[1]);
     for (unsigned i = 0; e == ERR_OK && i < load->workers; i++)
         if (process_wait(&r.workers[i], clock_deadline(5000)) != ERR_OK)
             break;
@@ -348,6 +378,9 @@ enum err run_load(struct parties *p, const struct load *load,
         process_stop(&r.workers[i], 2000);
     process_stop(&r.echo, 2000);
     limit_close(r.limit);
+    close_end(&r.start[0]);
+    close_end(&r.start[1]);
+    close_end(&r.leave[0]);
     limit_current = NULL;
     if (r.shared != NULL)
         munmap(r.shared, r.size);

@@ -186,7 +186,7 @@ static enum err write_proxy_config(const struct parties *p, const char *path,
 static enum err start_proxy(struct parties *p, struct err_text *why)
 {
     const char *program = find_program("nutcracker");
-    char config[PATH_MAX], pidfile[PATH_MAX], port[16];
+    char config[PATH_MAX], pidfile[PATH_MAX], log_file[PATH_MAX], port[16];
     if (program == NULL)
         return err_say(why, ERR_ABSENT,
                        "nutcracker is not installed (tools/setup --dev)");
@@ -194,12 +194,14 @@ static enum err start_proxy(struct parties *p, struct err_text *why)
     snprintf(p->proxy_unix, sizeof(p->proxy_unix), "%.90s/proxy.sock", p->dir);
     snprintf(config, sizeof(config), "%.4000s/proxy.yml", p->dir);
     snprintf(pidfile, sizeof(pidfile), "%.4000s/proxy.pid", p->dir);
+    snprintf(log_file, sizeof(log_file), "%.4000s/proxy.log", p->dir);
     snprintf(port, sizeof(port), "%d", free_port());
     enum err e = write_proxy_config(p, config, why);
     if (e != ERR_OK)
         return e;
-    const char *argv[] = {program,     "-c", config,  "-s", port, "-a",
-                          "127.0.0.1", "-p", pidfile, "-v", "0",  NULL};
+    const char *argv[] = {program, "-c",        config,   "-s",    port,
+                          "-a",    "127.0.0.1", "-p",     pidfile, "-v",
+                          "0",     "-o",        log_file, NULL};
     e = process_start(
         &p->proxy,
         &(struct process_spec){
