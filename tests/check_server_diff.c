@@ -300,6 +300,40 @@ START_TEST(test_random_commands_get_equal_replies)
 }
 END_TEST
 
+/* Many commands at once, cut somewhere. */
+START_TEST(test_random_pipelines_get_equal_replies)
+{
+    enum { BATCH = 30 };
+    if (!have_redis)
+        return;
+    uint64_t seed = choose_seed(), state = seed;
+    for (int step = 0; step < 150; step++) {
+        char *bytes = malloc(BATCH * 100000);
+        size_t len = 0;
+        ck_assert_ptr_nonnull(bytes);
+        for (int i = 0; i < BATCH; i++) {
+            struct diff_command k;
+            size_t n;
+            diff_generate(&state, true, &k);
+            char *one = diff_encode(&k, &n);
+            memcpy(bytes + len, one, n);
+            len += n;
+            free(one);
+        }
+        bool answered[CONNECTIONS];
+        size_t cut = (size_t)(diff_random(&state) % len);
+        open_all();
+        remember(0, bytes, len);
+        send_both(0, bytes, cut);
+        settle();
+        send_both(0, bytes + cut, len - cut);
+        compare(seed, step, DIFF_EXACT, bytes, len, answered);
+        close_all();
+        free(bytes);
+    }
+}
+END_TEST
+
 /* Bytes that are no proper request, each on a connection of its own. */
 static const struct {
     const char *data;
@@ -382,7 +416,7 @@ static const struct {
     RAW("SET a 1\r\nWATCH a\r\nPERSIST a\r\nMULTI\r\nPING\r\nEXEC\r\n"),
     RAW("SET a 1\r\nWATCH a\r\nUNWATCH\r\nSET a "
         "2\r\nMULTI\r\nPING\r\nEXEC\r\n"),
-    RAW("SET a 1 PX 30\r\nWATCH a\r\nDEBUG SLEEP 0.1\r\nMULTI\r\nPING\r\n"
+    RAW("SET a 1 PX 400\r\nWATCH a\r\nDEBUG SLEEP 0.6\r\nMULTI\r\nPING\r\n"
         "EXEC\r\n"),
     RAW("SET a 1\r\nSET a 2 PXAT 1\r\nWATCH a\r\nDEL a\r\nMULTI\r\nPING\r\n"
         "EXEC\r\n"),
@@ -498,6 +532,7 @@ int main(void)
     tcase_add_unchecked_fixture(random, start, stop);
     tcase_set_timeout(random, 120);
     tcase_add_test(random, test_random_commands_get_equal_replies);
+    tcase_add_test(random, test_random_pipelines_get_equal_replies);
     suite_add_tcase(suite, random);
     TCase *odd = tcase_create("odd");
     tcase_add_unchecked_fixture(odd, start, stop);
