@@ -466,7 +466,8 @@ static uint64_t watch_slow_reader(struct conn *c, uint64_t now)
     uint64_t until =
         r->progress_ns +
         (c->bulk ? c->options->stall_ms * NS_PER_MS : SLOW_PATIENCE_NS);
-    bool lags = r->full || buffer_len(&r->backlog) > SLOW_RESUME;
+    bool lags = r->full || buffer_len(&r->backlog) > SLOW_RESUME ||
+                readers_tight(r->owner, r, PIPELINE_READ_SIZE);
     if (!r->dead && lags && now < until)
         return until;
     c->pipeline.slow = NULL;

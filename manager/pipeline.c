@@ -8,7 +8,8 @@
 
 #define RING_FIRST 64
 
-/* A reader whose backlog is over this while a long reply goes on is lagging. */
+/* A reader whose backlog is over this, or near its bound, while a long reply
+ * goes on is lagging. */
 #define SLOW_BACKLOG (1024 * 1024)
 
 /* Less than this is read and written: as fast, and simpler. */
@@ -197,10 +198,10 @@ static void deliver(struct pipeline *p, const char *data, size_t len,
     learn(p, req, hash, bytes, done > 0);
     bool goes_on = more && done == 0;
     answer_reply(p->answers, req, first, done, more, data, len);
-    p->slow =
-        goes_on && !reader->dead && buffer_len(&reader->backlog) > SLOW_BACKLOG
-            ? reader
-            : NULL;
+    bool lags =
+        buffer_len(&reader->backlog) > SLOW_BACKLOG ||
+        readers_tight(p->answers->readers, reader, PIPELINE_READ_SIZE);
+    p->slow = goes_on && !reader->dead && lags ? reader : NULL;
 }
 
 /* Whether the front entry can have `replies` answers by now: one that comes

@@ -224,6 +224,15 @@ static enum err keep(struct readers *rs, struct reader *r,
     return ERR_OK;
 }
 
+bool readers_tight(const struct readers *rs, const struct reader *r, size_t len)
+{
+    size_t waiting = buffer_len(&r->backlog);
+    size_t total = sizeof(struct reply_chunk) + len;
+    /* With nothing waiting it depends on what the pipe takes. */
+    return waiting > 0 && (waiting + total > rs->reader_limit ||
+                           rs->total_backlog + total > rs->total_limit);
+}
+
 enum err readers_write(struct readers *rs, struct reader *r,
                        const struct reply_chunk *chunk, const char *body,
                        bool forced)
@@ -231,15 +240,9 @@ enum err readers_write(struct readers *rs, struct reader *r,
     if (r->dead)
         return ERR_CLOSED;
     size_t written = 0;
-    size_t total = sizeof(*chunk) + chunk->length;
-    size_t waiting = buffer_len(&r->backlog);
-    if (!forced && (waiting + total > rs->reader_limit ||
-                    rs->total_backlog + total > rs->total_limit)) {
-        /* Over the bound as it stands; what fits into the pipe still may. */
-        if (waiting > 0)
-            return ERR_LIMIT;
-    }
-    if (waiting == 0) {
+    if (!forced && readers_tight(rs, r, chunk->length))
+        return ERR_LIMIT;
+    if (buffer_len(&r->backlog) == 0) {
         enum err e = oneshot_write(r->watcher.fd, chunk, body, &written);
         if (e == ERR_OK)
             return ERR_OK;

@@ -97,6 +97,11 @@ MUST_CHECK enum err readers_write(struct readers *rs, struct reader *r,
                                   const struct reply_chunk *chunk,
                                   const char *body, bool forced);
 
+/* Whether readers_write would refuse a chunk of `len` bytes now, for what waits
+ * already. */
+bool readers_tight(const struct readers *rs, const struct reader *r,
+                   size_t len);
+
 /* Writes the header of a chunk of `len` bytes, which are to follow by
  * readers_splice and readers_append. Errors as readers_write. */
 MUST_CHECK enum err readers_begin(struct readers *rs, struct reader *r,
