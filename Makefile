@@ -193,6 +193,11 @@ lib_tests := check_lib check_lib_calls check_lib_stress check_worker
 TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj)))
 
+large_tests := check_large
+TESTS += $(large_tests)
+$(foreach t,$(large_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
+    $(BUILD)/obj/tests/large.o $$(lib_obj)))
+
 TESTS += check_mqstat check_mqstat_live
 EXTRA_check_mqstat := $(support) $(BUILD)/obj/tests/json.o
 EXTRA_check_mqstat_live := $(support)
