@@ -1,7 +1,6 @@
 /* INFO, TIME, DEBUG SLEEP, SHUTDOWN. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,6 @@
 
 #include "server/command.h"
 #include "server/commands.h"
-#include "server/number.h"
 #include "server/reply.h"
 
 /* ---- INFO ---- */

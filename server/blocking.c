@@ -47,7 +47,9 @@ struct ready_key {
 
 /* ---- queues ---- */
 
-static void enqueue(struct db *db, struct client *c, struct wait *w,
+/* False: the client waits for this key already, as a key may be named twice.
+ * Then it is the last in the queue, for it only just came. */
+static bool enqueue(struct db *db, struct client *c, struct wait *w,
                     const struct arg *key)
 {
     struct dict_entry *e = dict_find(&db->awaited, key->data, key->len);
@@ -56,12 +58,15 @@ static void enqueue(struct db *db, struct client *c, struct wait *w,
         e->value = mem_zalloc(&db->server->mem, sizeof(struct wait_queue));
     }
     struct wait_queue *q = e->value;
+    if (q->last != NULL && q->last->client == c)
+        return false;
     *w = (struct wait){.client = c, .queue = e, .prev = q->last};
     if (q->last != NULL)
         q->last->next = w;
     else
         q->first = w;
     q->last = w;
+    return true;
 }
 
 static void dequeue(struct db *db, struct wait *w)
@@ -83,16 +88,6 @@ static void dequeue(struct db *db, struct wait *w)
     dict_entry_free(&db->awaited, e);
 }
 
-/* Whether an earlier one of these keys is the same. */
-static bool repeated(const struct arg *keys, size_t i)
-{
-    for (size_t j = 0; j < i; j++)
-        if (keys[j].len == keys[i].len &&
-            memcmp(keys[j].data, keys[i].data, keys[i].len) == 0)
-            return true;
-    return false;
-}
-
 /* ---- blocking and unblocking ---- */
 
 static struct blocking *block(struct server *s, struct client *c,
@@ -102,8 +97,8 @@ static struct blocking *block(struct server *s, struct client *c,
     struct blocking *b =
         mem_zalloc(&s->mem, sizeof(*b) + count * sizeof(b->waits[0]));
     for (size_t i = 0; i < count; i++)
-        if (!repeated(keys, i))
-            enqueue(c->db, c, &b->waits[b->wait_count++], &keys[i]);
+        if (enqueue(c->db, c, &b->waits[b->wait_count], &keys[i]))
+            b->wait_count++;
     c->blocking = b;
     c->flags |= CLIENT_BLOCKED;
     s->blocked_count++;

@@ -1,11 +1,9 @@
 /* Commands on keys, whatever they hold. */
 #include <ctype.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ipc/resp.h"
 #include "server/command.h"
 #include "server/commands.h"
 #include "server/glob.h"

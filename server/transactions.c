@@ -118,13 +118,12 @@ size_t transaction_bytes(const struct client *c)
 
 static void watch(struct server *s, struct client *c, const struct arg *key)
 {
-    for (struct watched *w = c->watches; w != NULL; w = w->next)
-        if (w->db == c->db && w->key->key_len == key->len &&
-            memcmp(w->key->key, key->data, key->len) == 0)
-            return;
     struct dict_entry *e = dict_find(&c->db->watched, key->data, key->len);
     if (e == NULL)
         e = dict_add(&c->db->watched, key->data, key->len);
+    for (struct watched *w = e->value; w != NULL; w = w->next_watcher)
+        if (w->client == c)
+            return;
     struct watched *w = mem_zalloc(&s->mem, sizeof(*w));
     w->client = c;
     w->db = c->db;
@@ -243,8 +242,6 @@ static void run_queue(struct server *s, struct client *c)
         c->argc = q->argc;
         c->argv = q->args;
         command_call(s, c);
-        if (c->transaction == NULL)
-            break; /* RESET, or the client is gone */
     }
     s->in_exec = false;
     c->command = exec;

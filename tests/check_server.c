@@ -456,6 +456,41 @@ START_TEST(test_blocking_ends_after_its_timeout)
 }
 END_TEST
 
+/* A key that is named many times is waited for once, and quickly. */
+START_TEST(test_many_and_repeated_keys)
+{
+    enum { KEYS = 200000 };
+    start();
+    int fd = dial(), pusher = dial();
+    struct client *c = s->clients.first;
+    char *text = malloc(KEYS * 16);
+    ck_assert_ptr_nonnull(text);
+    for (int watch = 0; watch < 2; watch++) {
+        int n = sprintf(text, "*%d\r\n$5\r\n%s\r\n", KEYS + 1 + !watch,
+                        watch ? "WATCH" : "BLPOP");
+        for (int i = 0; i < KEYS; i++)
+            n += sprintf(text + n, "$5\r\n%05d\r\n", i % (KEYS / 2));
+        if (!watch)
+            n += sprintf(text + n, "$1\r\n0\r\n");
+        double before = now_s();
+        client_feed(s, c, text, (size_t)n);
+        ck_assert_msg(now_s() - before < 20, "%f s", now_s() - before);
+        if (!watch) {
+            ck_assert_uint_eq(s->dbs[0].awaited.count, KEYS / 2);
+            ask(pusher, "RPUSH 00042 x\r\n");
+            ck_assert_str_eq(hear(fd), "*2\r\n$5\r\n00042\r\n$1\r\nx\r\n");
+            ck_assert_uint_eq(s->dbs[0].awaited.count, 0);
+        }
+    }
+    ck_assert_str_eq(hear(fd), "+OK\r\n");
+    ck_assert_uint_eq(s->dbs[0].watched.count, KEYS / 2);
+    ask(pusher, "SET 00042 x\r\n");
+    ck_assert_str_eq(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*-1\r\n");
+    ck_assert_uint_eq(s->dbs[0].watched.count, 0);
+    free(text);
+}
+END_TEST
+
 /* A chain: each one that is served feeds the next. */
 START_TEST(test_moves_wake_each_other)
 {
@@ -568,6 +603,7 @@ int main(void)
         test_blocked_clients_are_served_in_order,
         test_client_that_leaves_while_blocked_loses_nothing,
         test_blocking_ends_after_its_timeout,
+        test_many_and_repeated_keys,
         test_moves_wake_each_other,
         test_requirepass,
         test_two_servers_live_in_one_process,
