@@ -191,6 +191,16 @@ static void connected(struct conn *c)
 
 /* ---- the login ---- */
 
+/* With TLS 1.3 a server that does not like our certificate, or misses one, says
+ * so after the handshake, and its word may be lost with the connection. */
+static void break_login(struct conn *c, const char *what)
+{
+    conn_break(c, "%s while logging in%s", what,
+               c->stream.tls ? " (does the server want a client certificate, "
+                               "--tls-cert?)"
+                             : "");
+}
+
 static void login_write(struct conn *c)
 {
     while (buffer_len(&c->login) > 0) {
@@ -200,7 +210,7 @@ static void login_write(struct conn *c)
         if (e == ERR_AGAIN)
             return;
         if (e != ERR_OK) {
-            conn_break(c, "%s while logging in", strerror(errno));
+            break_login(c, stream_error(&c->stream));
             return;
         }
         buffer_take(&c->login, n);
@@ -236,10 +246,9 @@ static void login_read(struct conn *c)
         return;
     }
     if (e != ERR_OK) {
-        conn_break(c, "%s while logging in",
-                   e == ERR_CLOSED  ? "the server closed the connection"
-                   : e == ERR_PROTO ? "an answer that is too long"
-                                    : strerror(errno));
+        break_login(c, e == ERR_CLOSED  ? "closed by the server"
+                       : e == ERR_PROTO ? "an answer that is too long"
+                                        : stream_error(&c->stream));
         return;
     }
     p->have += n;
@@ -310,7 +319,7 @@ static void read_replies(struct conn *c)
         if (e != ERR_OK) {
             conn_break(c, "%s",
                        e == ERR_CLOSED ? "closed by the server"
-                                       : strerror(errno));
+                                       : stream_error(&c->stream));
             return;
         }
         c->read_ns = c->pipeline.answers->now_ns;
@@ -341,7 +350,7 @@ static void read_unasked(struct conn *c)
         if (e != ERR_OK) {
             conn_break(c, "%s",
                        e == ERR_CLOSED ? "closed by the server"
-                                       : strerror(errno));
+                                       : stream_error(&c->stream));
             return;
         }
         c->read_ns = c->pipeline.answers->now_ns;
@@ -410,7 +419,7 @@ void conn_flush(struct conn *c)
             return;
         }
         if (e != ERR_OK) {
-            conn_break(c, "%s", strerror(errno));
+            conn_break(c, "%s", stream_error(&c->stream));
             return;
         }
         status_count(c->pipeline.answers->status, COUNTER_bytes_written, n);
@@ -508,7 +517,11 @@ uint64_t conn_tick(struct conn *c, uint64_t now)
     case CONN_TLS:
     case CONN_LOGIN:
         if (now >= c->timer_ns)
-            conn_break(c, "no connection within %u ms",
+            conn_break(c, "no %s within %u ms",
+                       c->state == CONN_CONNECTING ? "connection"
+                       : c->state == CONN_TLS
+                           ? "TLS handshake (is that a port for TLS?)"
+                           : "answer to the login",
                        c->options->connect_timeout_ms);
         return c->timer_ns;
     case CONN_READY: {

@@ -159,12 +159,14 @@ enum err stream_write_file(struct stream *s, int fd, int64_t offset, size_t len,
 {
     if (s->tls != NULL) {
         /* The same length again for the same offset: a TLS write that was
-         * refused is to be repeated as it was. */
+         * refused is to be repeated as it was, also if the file was cut short
+         * meanwhile: then zeros follow, as long as this. */
         char piece[FILE_PIECE];
-        ssize_t r =
-            pread(fd, piece, len < FILE_PIECE ? len : FILE_PIECE, offset);
+        size_t want = len < FILE_PIECE ? len : FILE_PIECE;
         *n = 0;
-        return r <= 0 ? ERR_OK : stream_write(s, piece, (size_t)r, n);
+        return pread(fd, piece, want, offset) < (ssize_t)want
+                   ? ERR_OK
+                   : stream_write(s, piece, want, n);
     }
     for (;;) {
         off_t at = offset;
@@ -189,6 +191,12 @@ enum err stream_write_zeros(struct stream *s, size_t len, size_t *n)
 bool stream_pending(const struct stream *s)
 {
     return s->tls != NULL && tls_pending(s->tls);
+}
+
+const char *stream_error(const struct stream *s)
+{
+    return s->tls != NULL && errno == EPROTO ? tls_error(s->tls)
+                                             : strerror(errno);
 }
 
 void stream_close(struct stream *s)

@@ -50,6 +50,10 @@ MUST_CHECK enum err stream_write_zeros(struct stream *s, size_t len, size_t *n);
 /* Whether bytes are there that poll(2) does not know of (TLS records). */
 bool stream_pending(const struct stream *s);
 
+/* What an ERR_SYS of a moment ago means: errno in words, or what TLS says.
+ * A view until the next call of anything. */
+const char *stream_error(const struct stream *s);
+
 void stream_close(struct stream *s);
 
 #endif

@@ -24,6 +24,7 @@ struct tls_context {
 
 struct tls {
     SSL *ssl;
+    const char *error; /* of the last read or write that failed */
 };
 
 /* The reason that OpenSSL noted last, or the system's. */
@@ -191,6 +192,7 @@ enum err tls_read(struct tls *tls, char *buf, size_t size, size_t *n,
             return ERR_SYS;
         return ERR_CLOSED;
     default:
+        tls->error = reason();
         errno = EPROTO;
         return ERR_SYS;
     }
@@ -206,12 +208,19 @@ enum err tls_write(struct tls *tls, const char *data, size_t len, size_t *n)
     int e = SSL_get_error(tls->ssl, r);
     if (e == SSL_ERROR_WANT_WRITE || e == SSL_ERROR_WANT_READ)
         return ERR_AGAIN;
-    if (e != SSL_ERROR_SYSCALL || errno == 0)
+    if (e != SSL_ERROR_SYSCALL || errno == 0) {
+        tls->error = reason();
         errno = EPROTO;
+    }
     return ERR_SYS;
 }
 
 bool tls_pending(const struct tls *tls)
 {
     return SSL_has_pending(tls->ssl) == 1;
+}
+
+const char *tls_error(const struct tls *tls)
+{
+    return tls->error ? tls->error : "no reason given";
 }

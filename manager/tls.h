@@ -38,4 +38,7 @@ MUST_CHECK enum err tls_write(struct tls *tls, const char *data, size_t len,
                               size_t *n);
 bool tls_pending(const struct tls *tls);
 
+/* What OpenSSL says of the last ERR_SYS with EPROTO. Static text. */
+const char *tls_error(const struct tls *tls);
+
 #endif

@@ -66,3 +66,9 @@ bool tls_pending(const struct tls *tls)
     (void)tls;
     return false;
 }
+
+const char *tls_error(const struct tls *tls)
+{
+    (void)tls;
+    return "built without TLS";
+}

@@ -88,6 +88,9 @@ static const char *next_word(int timeout_ms)
 
 /* The next datagram that is no sign of life begins like this. */
 static const char *expect_word(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2)));
+
+static const char *expect_word(const char *fmt, ...)
 {
     char wanted[256];
     va_list ap;
