@@ -177,7 +177,7 @@ TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 TESTS += check_mqstat_e2e
 EXTRA_check_mqstat_e2e := $(e2e_obj) $(BUILD)/obj/tests/json.o
-ops_tests := check_ops
+ops_tests := check_ops check_tls
 TESTS += $(ops_tests)
 $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 TESTS += check_broadcast
@@ -253,9 +253,6 @@ $(BUILD)/libmqredis.so.1: $(lib_obj) $(ipc_obj)
 STATIC ?= $(if $(SANITIZE),,$(shell echo 'int main(void){return 0;}' | \
             $(CC) -static-pie -x c -o /dev/null - 2>/dev/null && \
             echo -static-pie))
-
-$(BUILD)/obj/workers/main.o: ALL_CFLAGS += \
-    -DPROMPT_DIR='"$(PREFIX)/libexec/mqredis"'
 
 $(BUILD)/mqredis-worker: $(worker_obj) $(BUILD)/obj/workers/line_plain.o \
 		$(lib_obj) $(BUILD)/libipc.a

@@ -16,10 +16,6 @@
 #include "workers/handle.h"
 #include "workers/worker.h"
 
-#ifndef PROMPT_DIR
-#define PROMPT_DIR "/usr/local/libexec/mqredis"
-#endif
-
 /* The longest -x argument; Redis takes 512 MB. */
 #define STDIN_MAX ((size_t)512 << 20)
 
@@ -123,17 +119,20 @@ out:
  * it, beside this one or where it was installed. Returns if there is none. */
 static void become_prompt(char **argv)
 {
+    static const char *const places[] = {"mqredis-prompt",
+                                         "../libexec/mqredis/mqredis-prompt"};
     char path[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-    if (n > 0) {
-        path[n] = '\0';
-        char *slash = strrchr(path, '/');
-        size_t room = sizeof(path) - (size_t)(slash + 1 - path);
-        if (slash != NULL &&
-            snprintf(slash + 1, room, "mqredis-prompt") < (int)room)
+    if (n <= 0)
+        return;
+    path[n] = '\0';
+    char *name = strrchr(path, '/');
+    name = name != NULL ? name + 1 : path;
+    size_t room = sizeof(path) - (size_t)(name - path);
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        if (snprintf(name, room, "%s", places[i]) < (int)room)
             execv(path, argv);
     }
-    execv(PROMPT_DIR "/mqredis-prompt", argv);
 }
 
 /* ---- putting it together ---- */
