@@ -482,7 +482,8 @@ static uint64_t watch_slow_reader(struct conn *c, uint64_t now)
     c->pipeline.slow = NULL;
     c->read_ns = now; /* the silence was ours */
     read_replies(c);
-    return 0;
+    /* One that had its time fills its backlog at once. */
+    return c->state == CONN_READY && c->pipeline.slow != NULL ? now : 0;
 }
 
 /* Silence while replies are due means that the peer is gone; silence while

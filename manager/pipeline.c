@@ -198,10 +198,12 @@ static void deliver(struct pipeline *p, const char *data, size_t len,
     learn(p, req, hash, bytes, done > 0);
     bool goes_on = more && done == 0;
     answer_reply(p->answers, req, first, done, more, data, len);
-    bool lags =
-        buffer_len(&reader->backlog) > SLOW_BACKLOG ||
-        readers_tight(p->answers->readers, reader, PIPELINE_READ_SIZE);
-    p->slow = goes_on && !reader->dead && lags ? reader : NULL;
+    /* A reply that is passed over waits for nobody; and where it goes on, the
+     * request is still there. */
+    bool lags = goes_on && !reader->dead && !req->cut &&
+                (buffer_len(&reader->backlog) > SLOW_BACKLOG ||
+                 readers_tight(reader->owner, reader, PIPELINE_READ_SIZE));
+    p->slow = lags ? reader : NULL;
 }
 
 /* Whether the front entry can have `replies` answers by now: one that comes
