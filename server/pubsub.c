@@ -70,11 +70,10 @@ static void add(struct server *s, struct client *c, const struct topic *t,
     dict_add(t->mine, name->data, name->len)->value = sub;
 }
 
-/* `mine` is the entry of the client's dict, which is taken out and freed. */
-static void remove_entry(struct server *s, const struct topic *t,
-                         struct dict_entry *mine)
+/* Takes a subscription out of the server's table, and frees it. */
+static void leave(struct server *s, const struct topic *t,
+                  struct subscription *sub)
 {
-    struct subscription *sub = mine->value;
     struct dict_entry *e = sub->name;
     struct subscribers *all = e->value;
     if (sub->prev != NULL)
@@ -91,39 +90,73 @@ static void remove_entry(struct server *s, const struct topic *t,
         dict_take(t->all, e->key, e->key_len);
         dict_entry_free(t->all, e);
     }
-    dict_take(t->mine, mine->key, mine->key_len);
-    dict_entry_free(t->mine, mine);
 }
 
-static void remember_one(void *context, struct dict_entry *e)
+/* ---- telling the client ---- */
+
+/* These go out even when the client has silenced its replies. `count` is how
+ * many channels and patterns it is subscribed to afterwards. */
+static void push_event(struct server *s, struct client *c, const char *event,
+                       const struct arg *name, size_t count)
 {
-    struct dict_entry **one = context;
-    *one = e;
+    uint32_t pushing = c->flags & CLIENT_PUSHING;
+    c->flags |= CLIENT_PUSHING;
+    reply_push(s, c, 3);
+    reply_text(s, c, event);
+    if (name == NULL)
+        reply_null(s, c);
+    else
+        reply_arg(s, c, name);
+    reply_number(s, c, (int64_t)count);
+    if (pushing == 0)
+        c->flags &= ~(uint32_t)CLIENT_PUSHING;
 }
 
-/* Some entry of a dict that is not empty. */
-static struct dict_entry *any_entry(struct dict *d)
+static size_t count_all(const struct client *c)
 {
-    struct dict_entry *one = NULL;
+    return c->channels.count + c->patterns.count;
+}
+
+/* ---- leaving all at once ---- */
+
+struct leaving {
+    struct server *s;
+    struct client *c;
+    const struct topic *topic;
+    bool tell;
+    size_t count; /* subscriptions that remain */
+};
+
+static void leave_one(void *context, struct dict_entry *mine)
+{
+    struct leaving *l = context;
+    leave(l->s, l->topic, mine->value);
+    l->count--;
+    if (!l->tell)
+        return;
+    struct arg name = {{.data = mine->key}, mine->key_len};
+    push_event(l->s, l->c, l->topic->unsubscribe, &name, l->count);
+}
+
+/* One walk over the client's table, which is cleared after it: taking entries
+ * out one by one would look for the next one ever longer. */
+static void leave_all(struct server *s, struct client *c, const struct topic *t,
+                      bool tell)
+{
+    struct leaving l = {
+        .s = s, .c = c, .topic = t, .tell = tell, .count = count_all(c)};
     uint64_t cursor = 0;
     do {
-        cursor = dict_scan(d, cursor, remember_one, &one);
-    } while (one == NULL && cursor != 0);
-    return one;
-}
-
-static void forget_all(struct server *s, const struct topic *t)
-{
-    while (t->mine->count > 0)
-        remove_entry(s, t, any_entry(t->mine));
+        cursor = dict_scan(t->mine, cursor, leave_one, &l);
+    } while (cursor != 0);
     dict_clear(t->mine, NULL, NULL);
 }
 
 void pubsub_forget(struct server *s, struct client *c)
 {
     struct topic both[] = {channels(s, c), patterns(s, c)};
-    forget_all(s, &both[0]);
-    forget_all(s, &both[1]);
+    leave_all(s, c, &both[0], false);
+    leave_all(s, c, &both[1], false);
 }
 
 void pubsub_release(struct server *s)
@@ -134,55 +167,31 @@ void pubsub_release(struct server *s)
 
 /* ---- subscribing ---- */
 
-/* These go out even when the client has silenced its replies. */
-static void push_event(struct server *s, struct client *c, const char *event,
-                       const char *name, size_t len)
-{
-    uint32_t pushing = c->flags & CLIENT_PUSHING;
-    c->flags |= CLIENT_PUSHING;
-    reply_push(s, c, 3);
-    reply_text(s, c, event);
-    if (name == NULL)
-        reply_null(s, c);
-    else
-        reply_bulk(s, c, name, len);
-    reply_number(s, c, (int64_t)(c->channels.count + c->patterns.count));
-    if (pushing == 0)
-        c->flags &= ~(uint32_t)CLIENT_PUSHING;
-}
-
 static void subscribe(struct server *s, struct client *c, struct topic t)
 {
     for (size_t i = 1; i < c->argc; i++) {
         add(s, c, &t, &c->argv[i]);
-        push_event(s, c, t.subscribe, c->argv[i].data, c->argv[i].len);
+        push_event(s, c, t.subscribe, &c->argv[i], count_all(c));
     }
 }
 
 static void unsubscribe(struct server *s, struct client *c, struct topic t)
 {
     for (size_t i = 1; i < c->argc; i++) {
-        struct dict_entry *e =
-            dict_find(t.mine, c->argv[i].data, c->argv[i].len);
-        if (e != NULL)
-            remove_entry(s, &t, e);
-        push_event(s, c, t.unsubscribe, c->argv[i].data, c->argv[i].len);
+        const struct arg *name = &c->argv[i];
+        struct dict_entry *e = dict_take(t.mine, name->data, name->len);
+        if (e != NULL) {
+            leave(s, &t, e->value);
+            dict_entry_free(t.mine, e);
+        }
+        push_event(s, c, t.unsubscribe, name, count_all(c));
     }
     if (c->argc > 1)
         return;
-    if (t.mine->count == 0) {
-        push_event(s, c, t.unsubscribe, NULL, 0);
-        return;
-    }
-    while (t.mine->count > 0) {
-        struct dict_entry *e = any_entry(t.mine);
-        size_t len = e->key_len;
-        char *name = mem_alloc(&s->mem, len + 1);
-        memcpy(name, e->key, len);
-        remove_entry(s, &t, e);
-        push_event(s, c, t.unsubscribe, name, len);
-        mem_free(&s->mem, name);
-    }
+    if (t.mine->count == 0)
+        push_event(s, c, t.unsubscribe, NULL, count_all(c));
+    else
+        leave_all(s, c, &t, true);
 }
 
 void subscribe_command(struct server *s, struct client *c)

@@ -491,6 +491,32 @@ START_TEST(test_many_and_repeated_keys)
 }
 END_TEST
 
+START_TEST(test_many_subscriptions_end_quickly)
+{
+    enum { CHANNELS = 200000 };
+    start();
+    struct client *c = client_new(s, -1, false);
+    char text[64];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < CHANNELS; i++) {
+            int n = sprintf(text, "SUBSCRIBE channel:%d\r\n", i);
+            client_feed(s, c, text, (size_t)n);
+            buffer_consume(&c->out, buffer_len(&c->out));
+        }
+        ck_assert_uint_eq(s->channels.count, CHANNELS);
+        double before = now_s();
+        if (round == 0)
+            client_feed(s, c, "UNSUBSCRIBE\r\n", 13);
+        else
+            client_close(s, c);
+        ck_assert_msg(now_s() - before < 20, "%f s", now_s() - before);
+        ck_assert_uint_eq(s->channels.count, 0);
+        ck_assert_uint_eq(c->channels.count, 0);
+    }
+    steps();
+}
+END_TEST
+
 /* A chain: each one that is served feeds the next. */
 START_TEST(test_moves_wake_each_other)
 {
@@ -604,6 +630,7 @@ int main(void)
         test_client_that_leaves_while_blocked_loses_nothing,
         test_blocking_ends_after_its_timeout,
         test_many_and_repeated_keys,
+        test_many_subscriptions_end_quickly,
         test_moves_wake_each_other,
         test_requirepass,
         test_two_servers_live_in_one_process,
