@@ -368,6 +368,19 @@ static enum err take_replies(struct flight *f, const struct reply_piece *p)
     return ERR_OK;
 }
 
+/* The manager's line is the answer. What is wrong with a command is its own
+ * matter; where time or a connection went is a matter of the channel. */
+static void fail_with_text(const struct flight *f, size_t index,
+                           enum mqredis_status status)
+{
+    char line[TEXT_MAX + CHANNEL_NAME_MAX + 16];
+    bool own = status == MQREDIS_INVALID || status == MQREDIS_TOO_BIG;
+    int n = snprintf(line, sizeof(line), "%s%s%s%.*s", own ? "" : "channel '",
+                     own ? "" : f->commands[index].request->mq->name,
+                     own ? "" : "': ", (int)f->text_len, f->text);
+    answer_fail(answer_to(f, index), status, line, (size_t)n);
+}
+
 /* A piece of the text that a chunk carries in place of replies. */
 static enum err take_text(struct flight *f, const struct reply_piece *p)
 {
@@ -388,8 +401,7 @@ static enum err take_text(struct flight *f, const struct reply_piece *p)
             continue;
         if (a->done)
             return ERR_PROTO;
-        answer_fail(a, (enum mqredis_status)p->chunk->status, f->text,
-                    f->text_len);
+        fail_with_text(f, index, (enum mqredis_status)p->chunk->status);
         command_done(f, index);
     }
     f->text_len = 0;
