@@ -151,8 +151,10 @@ EXTRA_check_run := $(support) $(BUILD)/obj/tests/support_redis.o
 EXTRA_check_bench := $(support) $(BUILD)/obj/tests/json.o
 
 # The server's suites have it in their own process; the others run the program.
-TESTS += check_server check_server_data check_server_diff check_server_program
+TESTS += check_server check_server_data check_server_diff check_server_limits \
+         check_server_program
 EXTRA_check_server := $(support) $(BUILD)/libserver.a
+EXTRA_check_server_limits := $(EXTRA_check_server)
 EXTRA_check_server_data := $(BUILD)/libserver.a
 EXTRA_check_server_program := $(support)
 EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
