@@ -96,11 +96,12 @@ MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
 
 LIB_SRC := workers/handle.c workers/request.c workers/flight.c \
            workers/submit.c workers/wait.c workers/call.c workers/reply.c workers/spill.c \
-           workers/format.c workers/fork.c
+           workers/format.c workers/fork.c workers/stream.c
 
 # The worker proper, and the same with line editing where libedit is there.
 WORKER_SRC := workers/main.c workers/options.c workers/output.c \
-              workers/input.c workers/batch.c workers/prompt.c
+              workers/input.c workers/batch.c workers/prompt.c \
+              workers/subscribe.c
 
 # What starts and ends the programs: the main job and the benchmark.
 STAGE_SRC := tools/process.c tools/stage.c

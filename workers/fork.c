@@ -76,6 +76,7 @@ static void adopt_in_child(struct mqredis *mq)
     mq->sending = mq->polling = false;
     mq->timer_ns = 0;
     disown_link(mq->link);
+    streams_disown(mq);
     disown_flights(mq, &mq->unsent);
     disown_flights(mq, &mq->flights);
     mq->async_flights = 0;

@@ -268,6 +268,7 @@ void mqredis_close(struct mqredis *mq)
     if (mq == NULL)
         return;
     fork_remove(mq);
+    streams_close(mq);
     pthread_mutex_lock(&mq->lock);
     drop_flights(mq, &mq->unsent);
     drop_flights(mq, &mq->flights);

@@ -150,6 +150,7 @@ struct mqredis {
     size_t async_flights;       /* of those, not synchronous */
     struct flight_list spares;
     struct mqredis_request *done_first, *done_last;
+    struct mqredis_stream *streams; /* all of them */
     size_t pending; /* requests submitted and not done */
 
     bool sending;       /* a thread empties `unsent` */
@@ -315,6 +316,15 @@ void signal_events(struct mqredis *mq);
 /* False: out of memory. */
 bool fork_add(struct mqredis *mq);
 void fork_remove(struct mqredis *mq);
+
+/* ---- stream.c ---- */
+
+/* In a child of fork(): closes what the parent's streams have open. Lock held.
+ */
+void streams_disown(struct mqredis *mq);
+
+/* Closes all of them. No lock. */
+void streams_close(struct mqredis *mq);
 
 /* ---- reply.c ---- */
 

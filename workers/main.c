@@ -198,7 +198,9 @@ int main(int argc, char **argv)
     w.format = choose_format(&o);
     w.quiet = o.pipe;
     if (open_channel(&w)) {
-        if (o.argc > 0)
+        if (is_subscription(&o))
+            subscribe_run(&w);
+        else if (o.argc > 0)
             command_run(&w);
         else if (typed)
             prompt_run(&w);

@@ -317,6 +317,76 @@ MQREDIS_API void *mqredis_data(const struct mqredis_request *request);
  */
 MQREDIS_API MQREDIS_CHECK int mqredis_fd(struct mqredis *mq);
 
+/* ---- subscriptions ---- */
+
+/*
+ * A stream of the messages of some channels, or patterns. All processes of the
+ * host share one upstream subscription. Every message from the moment the
+ * stream was made is delivered, unless its reader falls so far behind that the
+ * manager drops the oldest: then MQREDIS_LAGGED stands where they are missing.
+ *
+ * A stream is for one thread at a time. It belongs to its handle: mqredis_close
+ * frees it too. A child of fork() may only close it; for itself it subscribes
+ * anew.
+ */
+struct mqredis_stream;
+
+enum mqredis_event_type {
+    MQREDIS_MESSAGE = 1, /* channel, data; pattern if it is a pattern's */
+    MQREDIS_SUBSCRIBED,  /* once, first: count names are confirmed */
+    MQREDIS_LAGGED,      /* count messages are missing here */
+    MQREDIS_GAP, /* messages may be missing since the event before: for count
+                    milliseconds nobody listened */
+    MQREDIS_END  /* no more will come: status, data (a line of text) */
+};
+
+/* Views that live until the next call on the stream. Not NUL-terminated. */
+struct mqredis_event {
+    enum mqredis_event_type type;
+    enum mqredis_status status; /* of END; MQREDIS_UNAVAILABLE: the manager
+                                   ended, mqredis_stream_renew may help */
+    uint64_t count;
+    const char *channel, *pattern, *data;
+    size_t channel_len, pattern_len, len;
+    const char *raw; /* of MESSAGE and SUBSCRIBED: Redis's bytes (RESP) */
+    size_t raw_len;
+};
+
+/* Subscribes to `count` channels (`len` NULL: they are strings) and waits until
+ * Redis has confirmed all, within the handle's time. NULL: *error (may be NULL)
+ * says why. Freed by mqredis_stream_close. */
+MQREDIS_API struct mqredis_stream *
+mqredis_subscribe(struct mqredis *mq, size_t count, const char *const *channels,
+                  const size_t *len, struct mqredis_error *error);
+
+/* The same for patterns, as PSUBSCRIBE has them. */
+MQREDIS_API struct mqredis_stream *
+mqredis_psubscribe(struct mqredis *mq, size_t count,
+                   const char *const *patterns, const size_t *len,
+                   struct mqredis_error *error);
+
+/* Waits for the next event, at most `timeout_ms`; 0 asks without waiting.
+ * False: there is none yet. After END it gives that again. */
+MQREDIS_API bool mqredis_stream_next(struct mqredis_stream *stream,
+                                     int64_t timeout_ms,
+                                     struct mqredis_event *event);
+
+/* A descriptor for the caller's poll loop: readable when mqredis_stream_next
+ * may have an event; then that is to be called until it says false. A loop that
+ * sleeps longer than some seconds should call it then, too. It belongs to the
+ * stream and changes with mqredis_stream_renew. */
+MQREDIS_API int mqredis_stream_fd(const struct mqredis_stream *stream);
+
+/* Subscribes once more, after END, waiting up to `timeout_ms` for a manager.
+ * MQREDIS_OK: the next event is GAP. Else *error says why not, and the stream
+ * is as it was. */
+MQREDIS_API enum mqredis_status
+mqredis_stream_renew(struct mqredis_stream *stream, int64_t timeout_ms,
+                     struct mqredis_error *error);
+
+/* Ends the subscription. NULL is harmless. */
+MQREDIS_API void mqredis_stream_close(struct mqredis_stream *stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -46,6 +46,14 @@ bool worker_take(struct worker *w, const struct mqredis_raw *raw,
 /* Flushes standard output. False: it is gone, and that was said. */
 bool worker_flush(struct worker *w);
 
+/* ---- subscribe.c ---- */
+
+/* Whether the command is SUBSCRIBE or PSUBSCRIBE. */
+bool is_subscription(const struct options *o);
+
+/* Prints what comes until a signal (status 0) or the stream's end. */
+void subscribe_run(struct worker *w);
+
 /* ---- batch.c ---- */
 
 /* Commands from standard input, a line each, many in flight. */

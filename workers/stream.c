@@ -1,0 +1,566 @@
+/*
+ * Streams: a subscription, and the reply pipe that it keeps as long as it
+ * lasts. What comes through it is described in ipc/broadcast.h; nothing here
+ * waits for it but the caller of mqredis_stream_next.
+ */
+#include "workers/handle.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/broadcast.h"
+#include "ipc/clock.h"
+
+#define READ_SIZE (64 * 1024)
+/* A buffer that grew for a long message shrinks back to that. */
+#define KEEP_SIZE (256 * 1024)
+/* A stream that its manager gave up without a word is looked at so often. */
+#define LOOK_MS 1000
+/* Pause between two looks for a manager. */
+#define RETRY_NS (20 * NS_PER_MS)
+
+struct mqredis_stream {
+    struct mqredis_stream *prev, *next; /* of the handle */
+    struct mqredis *mq;
+    struct link *link; /* NULL: not subscribed, or the parent's */
+    struct oneshot slot;
+    int epoll_fd;           /* the pipe, and `receiver` */
+    struct encoded command; /* to be sent once more by a renewal */
+    struct broadcast in;
+    char *data; /* bytes read and not taken yet: [used, len) */
+    size_t used, len, room;
+    bool orphan;              /* made by the parent of this process */
+    bool renewed;             /* the next confirmation is a gap's end */
+    uint64_t end_ns;          /* when it ended */
+    struct mqredis_error end; /* `status` is MQREDIS_OK: it has not ended */
+};
+
+/* ---- the pipe ---- */
+
+/* What a stream has open of its handle's. Lock held. */
+static void let_go(struct mqredis_stream *s)
+{
+    if (s->epoll_fd >= 0)
+        close(s->epoll_fd);
+    s->epoll_fd = -1;
+    if (s->link == NULL)
+        return;
+    oneshot_abandon(&s->link->pool, &s->slot);
+    link_unref(s->mq, s->link);
+    s->link = NULL;
+}
+
+static bool watch_fd(int epoll_fd, int fd, uint32_t events)
+{
+    struct epoll_event ev = {.events = events, .data.fd = fd};
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0;
+}
+
+/* A pipe and a descriptor to wait on. Lock held. */
+static enum mqredis_status take_pipe(struct mqredis_stream *s,
+                                     struct mqredis_error *why)
+{
+    struct mqredis *mq = s->mq;
+    enum mqredis_status status = handle_join(mq, why);
+    if (status != MQREDIS_OK)
+        return status;
+    if (oneshot_acquire(&mq->link->pool, &s->slot) != ERR_OK) {
+        /* The folder has gone, and its manager with it. */
+        mq->link->dead |= errno == ENOENT;
+        return error_say(why,
+                         errno == ENOENT ? MQREDIS_UNAVAILABLE : MQREDIS_SYSTEM,
+                         "channel '%s': cannot make a reply pipe: %s", mq->name,
+                         strerror(errno));
+    }
+    s->link = mq->link;
+    s->link->refs++;
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (s->epoll_fd < 0 || !watch_fd(s->epoll_fd, s->slot.fd, EPOLLIN) ||
+        !watch_fd(s->epoll_fd, s->link->tx.receiver_fd, 0)) {
+        status = error_say(why, MQREDIS_SYSTEM, "channel '%s': %s", mq->name,
+                           strerror(errno));
+        let_go(s);
+    }
+    return status;
+}
+
+/* Fills the message; NULL: it is too long, or there is no memory. */
+static char *make_message(struct mqredis_stream *s, uint64_t deadline_ns,
+                          size_t *len, struct mqredis_error *why)
+{
+    const struct link *link = s->link;
+    struct message_header h = {
+        .magic = MESSAGE_MAGIC,
+        .version = MESSAGE_VERSION,
+        .epoch = link->tx.epoch,
+        .client = link->pool.client,
+        .slot = s->slot.slot,
+        .request = s->in.request,
+        .deadline_ns = deadline_ns,
+        .sent_ns = clock_ns(),
+        .pid = (uint32_t)getpid(),
+        .ncommands = 1,
+        .payload_len = (uint32_t)s->command.len,
+    };
+    *len = sizeof(h) + s->command.len;
+    if (*len > link->tx.msgsize) {
+        error_say(why, MQREDIS_TOO_BIG,
+                  "channel '%s': the names take %zu bytes, a message holds "
+                  "%zu: use several streams",
+                  s->mq->name, *len, link->tx.msgsize);
+        return NULL;
+    }
+    char *message = malloc(*len);
+    if (message == NULL) {
+        error_say(why, MQREDIS_NOMEM, "out of memory");
+        return NULL;
+    }
+    memcpy(message, &h, sizeof(h));
+    memcpy(message + sizeof(h), s->command.data, s->command.len);
+    return message;
+}
+
+static enum mqredis_status send_error(const struct mqredis_stream *s,
+                                      enum err e, struct mqredis_error *why)
+{
+    const char *name = s->mq->name;
+    if (e == ERR_TIMEOUT)
+        return error_say(why, MQREDIS_EXPIRED,
+                         "channel '%s': out of time asleep on the full queue: "
+                         "not subscribed",
+                         name);
+    if (e == ERR_CLOSED)
+        return error_say(why, MQREDIS_UNAVAILABLE,
+                         "channel '%s': its manager ended: not subscribed",
+                         name);
+    return error_say(why, MQREDIS_SYSTEM,
+                     "channel '%s': cannot send to its queue: %s: not "
+                     "subscribed",
+                     name, strerror(errno));
+}
+
+/* Asks for the subscription. On failure the stream has no pipe. */
+static enum mqredis_status ask(struct mqredis_stream *s, uint64_t deadline_ns,
+                               struct mqredis_error *why)
+{
+    struct mqredis *mq = s->mq;
+    enum err e = ERR_OK;
+    size_t len;
+    pthread_mutex_lock(&mq->lock);
+    if (mq->link != NULL && !mpsc_receiver_alive(&mq->link->tx))
+        mq->link->dead = true;
+    enum mqredis_status status = take_pipe(s, why);
+    if (status == MQREDIS_OK)
+        broadcast_init(&s->in, random_stream_next(&s->link->ids));
+    pthread_mutex_unlock(&mq->lock);
+    if (status != MQREDIS_OK)
+        return status;
+    struct mqredis_error inner = {.status = MQREDIS_OK};
+    char *message = make_message(s, deadline_ns, &len, &inner);
+    if (message == NULL) {
+        status = error_say(why, inner.status, "%s", inner.text);
+    } else {
+        e = mpsc_send(&s->link->tx, message, len, deadline_ns);
+        if (e != ERR_OK)
+            status = send_error(s, e, why);
+    }
+    free(message);
+    s->used = s->len = 0;
+    if (status == MQREDIS_OK)
+        return status;
+    pthread_mutex_lock(&mq->lock);
+    s->link->dead |= e == ERR_CLOSED;
+    let_go(s);
+    pthread_mutex_unlock(&mq->lock);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static void end_with(struct mqredis_stream *s, enum mqredis_status status,
+                     const char *text, size_t len)
+{
+    s->end_ns = clock_ns();
+    error_say(&s->end, status, "%.*s", (int)(len < 500 ? len : 500), text);
+}
+
+static void end_saying(struct mqredis_stream *s, enum mqredis_status status,
+                       const char *text)
+{
+    end_with(s, status, text, strlen(text));
+}
+
+/* Room for `need` bytes in all behind s->used. */
+static bool make_room(struct mqredis_stream *s, size_t need)
+{
+    size_t have = s->len - s->used;
+    if (s->used > 0 && have > 0)
+        memmove(s->data, s->data + s->used, have);
+    s->used = 0;
+    s->len = have;
+    size_t want = need > READ_SIZE ? need : READ_SIZE;
+    bool fits = s->room >= want;
+    if (fits && (s->room <= KEEP_SIZE || want > KEEP_SIZE))
+        return true;
+    char *data = realloc(s->data, want);
+    if (data == NULL)
+        return fits;
+    s->data = data;
+    s->room = want;
+    return true;
+}
+
+/* Reads what is there. ERR_AGAIN: nothing. ERR_NOMEM, ERR_SYS. A long message
+ * is not believed to come before it does: room grows with what was read. */
+static enum err fill(struct mqredis_stream *s, size_t need)
+{
+    size_t have = s->len - s->used;
+    size_t soon = have * 2 > READ_SIZE ? have * 2 : READ_SIZE;
+    if (!make_room(s, need < soon ? need : soon))
+        return ERR_NOMEM;
+    ssize_t n;
+    do
+        n = read(s->slot.fd, s->data + s->len, s->room - s->len);
+    while (n < 0 && errno == EINTR);
+    if (n > 0)
+        s->len += (size_t)n;
+    return n > 0 ? ERR_OK : n == 0 || errno == EAGAIN ? ERR_AGAIN : ERR_SYS;
+}
+
+/* The next bulk or simple string behind *at. */
+static bool next_string(const struct mqredis_event *ev, size_t *at,
+                        const char **text, size_t *len)
+{
+    struct resp_value v;
+    size_t used;
+    if (resp_get(ev->raw + *at, ev->raw_len - *at, &v, &used) != ERR_OK ||
+        v.data == NULL)
+        return false;
+    *at += used;
+    *text = v.data;
+    *len = v.len;
+    return true;
+}
+
+/* [message, channel, data] or [pmessage, pattern, channel, data]. */
+static bool take_apart(struct mqredis_event *ev)
+{
+    struct resp_value v;
+    const char *word;
+    size_t at, len;
+    if (resp_get(ev->raw, ev->raw_len, &v, &at) != ERR_OK ||
+        (v.number != 3 && v.number != 4) || !next_string(ev, &at, &word, &len))
+        return false;
+    return (v.number == 3 ||
+            next_string(ev, &at, &ev->pattern, &ev->pattern_len)) &&
+           next_string(ev, &at, &ev->channel, &ev->channel_len) &&
+           next_string(ev, &at, &ev->data, &ev->len);
+}
+
+static void give_end(const struct mqredis_stream *s, struct mqredis_event *ev)
+{
+    *ev = (struct mqredis_event){.type = MQREDIS_END,
+                                 .status = s->end.status,
+                                 .data = s->end.text,
+                                 .len = strlen(s->end.text)};
+}
+
+static void take_end(struct mqredis_stream *s, const struct broadcast_event *b)
+{
+    if (b->status != REPLY_OK) {
+        end_with(s, (enum mqredis_status)b->status, b->data, b->len);
+        return;
+    }
+    /* An error of Redis: "-NOPERM ...CRLF". */
+    struct resp_value v;
+    size_t used;
+    if (resp_get(b->data, b->len, &v, &used) == ERR_OK && v.data != NULL)
+        end_with(s, MQREDIS_INVALID, v.data, v.len);
+    else
+        end_saying(s, MQREDIS_INVALID, "Redis refused the subscription");
+}
+
+/* Turns an event of the pipe into the caller's. False: it broke the stream. */
+static bool convert(struct mqredis_stream *s, const struct broadcast_event *b,
+                    struct mqredis_event *ev)
+{
+    *ev = (struct mqredis_event){
+        .count = b->n, .raw = b->data, .raw_len = b->len};
+    switch (b->kind) {
+    case BROADCAST_CONFIRMED:
+        ev->type = s->renewed ? MQREDIS_GAP : MQREDIS_SUBSCRIBED;
+        if (s->renewed)
+            ev->count = (clock_ns() - s->end_ns) / NS_PER_MS;
+        s->renewed = false;
+        return true;
+    case BROADCAST_MESSAGE:
+        ev->type = MQREDIS_MESSAGE;
+        return take_apart(ev);
+    case BROADCAST_LAGGED:
+        ev->type = MQREDIS_LAGGED;
+        return true;
+    case BROADCAST_GAP:
+        ev->type = MQREDIS_GAP;
+        return true;
+    case BROADCAST_END:
+        take_end(s, b);
+        give_end(s, ev);
+        return true;
+    }
+    return false;
+}
+
+/* Whether nobody will write any more: the manager has gone, or it gave the
+ * stream up (see ipc/broadcast.h). */
+static bool given_up(const struct mqredis_stream *s)
+{
+    struct stat st;
+    return !mpsc_receiver_alive(&s->link->tx) ||
+           (fstat(s->slot.fd, &st) == 0 && st.st_nlink == 0);
+}
+
+/* Takes one event, reading as far as needed. ERR_AGAIN: none is there. */
+static enum err take(struct mqredis_stream *s, struct mqredis_event *ev)
+{
+    bool over = false;
+    for (;;) {
+        struct broadcast_event b;
+        size_t size = 0;
+        enum err e = broadcast_next(&s->in, s->data + s->used, s->len - s->used,
+                                    &b, &size);
+        if (e == ERR_OK) {
+            s->used += size;
+            if (convert(s, &b, ev))
+                return ERR_OK;
+            e = ERR_PROTO;
+        }
+        if (e == ERR_AGAIN)
+            e = fill(s, size);
+        if (e == ERR_OK)
+            continue;
+        if (e != ERR_AGAIN) {
+            end_saying(s, MQREDIS_LOST,
+                       e == ERR_NOMEM ? "a message does not fit into memory"
+                       : e == ERR_SYS ? "the stream cannot be read"
+                                      : "the stream is broken");
+        } else if (over) {
+            end_saying(s, MQREDIS_UNAVAILABLE,
+                       "the manager ended, or gave the stream up");
+        } else {
+            /* What was written before that is read first. */
+            over = given_up(s);
+            if (over)
+                continue;
+            return ERR_AGAIN;
+        }
+        give_end(s, ev);
+        return ERR_OK;
+    }
+}
+
+bool mqredis_stream_next(struct mqredis_stream *stream, int64_t timeout_ms,
+                         struct mqredis_event *event)
+{
+    uint64_t deadline = clock_deadline(timeout_ms);
+    for (;;) {
+        if (stream->end.status != MQREDIS_OK) {
+            give_end(stream, event);
+            return true;
+        }
+        if (take(stream, event) == ERR_OK)
+            return true;
+        if (deadline != 0 && clock_ns() >= deadline)
+            return false;
+        struct pollfd p = {.fd = stream->epoll_fd, .events = POLLIN};
+        poll(&p, 1, clock_poll_ms(deadline, LOOK_MS));
+    }
+}
+
+int mqredis_stream_fd(const struct mqredis_stream *stream)
+{
+    return stream->epoll_fd;
+}
+
+/* ---- life ---- */
+
+/* Subscribes and waits for the confirmation, which stays to be taken. */
+static enum mqredis_status begin(struct mqredis_stream *s, uint64_t deadline_ns,
+                                 struct mqredis_error *why)
+{
+    struct mqredis *mq = s->mq;
+    enum mqredis_status status = ask(s, deadline_ns, why);
+    if (status != MQREDIS_OK)
+        return status;
+    struct mqredis_error end = s->end;
+    s->end.status = MQREDIS_OK;
+    for (;;) {
+        struct mqredis_event ev;
+        bool renewed = s->renewed;
+        if (take(s, &ev) == ERR_OK) {
+            if (ev.type != MQREDIS_END) {
+                /* Put it back: it is the stream's first event. */
+                s->used = 0;
+                s->in.confirmed = false;
+                s->renewed = renewed;
+                return MQREDIS_OK;
+            }
+            status = error_say(why, s->end.status, "%s", s->end.text);
+            break;
+        }
+        if (deadline_ns != 0 && clock_ns() >= deadline_ns) {
+            status = error_say(why, MQREDIS_EXPIRED,
+                               "channel '%s': out of time before the "
+                               "subscription was confirmed",
+                               mq->name);
+            break;
+        }
+        struct pollfd p = {.fd = s->epoll_fd, .events = POLLIN};
+        poll(&p, 1, clock_poll_ms(deadline_ns, LOOK_MS));
+    }
+    s->end = end;
+    pthread_mutex_lock(&mq->lock);
+    let_go(s);
+    pthread_mutex_unlock(&mq->lock);
+    return status;
+}
+
+/* From the first moment on: a fork must find what it has open. */
+static void enlist(struct mqredis_stream *s)
+{
+    struct mqredis *mq = s->mq;
+    pthread_mutex_lock(&mq->lock);
+    s->next = mq->streams;
+    if (mq->streams != NULL)
+        mq->streams->prev = s;
+    mq->streams = s;
+    pthread_mutex_unlock(&mq->lock);
+}
+
+static struct mqredis_stream *subscribe(struct mqredis *mq, const char *word,
+                                        size_t count, const char *const *names,
+                                        const size_t *len,
+                                        struct mqredis_error *error)
+{
+    struct mqredis_stream *s = calloc(1, sizeof(*s));
+    const char **argv = calloc(count + 1, sizeof(*argv));
+    size_t *lens = calloc(count + 1, sizeof(*lens));
+    enum mqredis_status status = MQREDIS_NOMEM;
+    if (s == NULL || argv == NULL || lens == NULL) {
+        error_say(error, status, "out of memory");
+        free(s);
+        s = NULL;
+        goto out;
+    }
+    s->mq = mq;
+    s->epoll_fd = s->slot.fd = -1;
+    s->command.data = s->command.small;
+    enlist(s);
+    argv[0] = word;
+    lens[0] = strlen(word);
+    for (size_t i = 0; i < count; i++) {
+        argv[i + 1] = names[i];
+        lens[i + 1] = len != NULL ? len[i] : strlen(names[i]);
+    }
+    status = encode_argv(&s->command, true, count + 1, argv, lens, error);
+    if (status == MQREDIS_OK)
+        status = begin(s, handle_deadline(mq, clock_ns()), error);
+    if (status != MQREDIS_OK) {
+        mqredis_stream_close(s);
+        s = NULL;
+    }
+out:
+    free(argv);
+    free(lens);
+    return s;
+}
+
+struct mqredis_stream *mqredis_subscribe(struct mqredis *mq, size_t count,
+                                         const char *const *channels,
+                                         const size_t *len,
+                                         struct mqredis_error *error)
+{
+    return subscribe(mq, "SUBSCRIBE", count, channels, len, error);
+}
+
+struct mqredis_stream *mqredis_psubscribe(struct mqredis *mq, size_t count,
+                                          const char *const *patterns,
+                                          const size_t *len,
+                                          struct mqredis_error *error)
+{
+    return subscribe(mq, "PSUBSCRIBE", count, patterns, len, error);
+}
+
+enum mqredis_status mqredis_stream_renew(struct mqredis_stream *stream,
+                                         int64_t timeout_ms,
+                                         struct mqredis_error *error)
+{
+    struct mqredis *mq = stream->mq;
+    uint64_t deadline = clock_deadline(timeout_ms);
+    if (stream->orphan || stream->end.status == MQREDIS_OK)
+        return error_say(error, MQREDIS_INVALID,
+                         stream->orphan ? "the stream is the parent's"
+                                        : "the stream has not ended");
+    pthread_mutex_lock(&mq->lock);
+    let_go(stream);
+    pthread_mutex_unlock(&mq->lock);
+    stream->renewed = true;
+    for (;;) {
+        enum mqredis_status status = begin(stream, deadline, error);
+        uint64_t now = clock_ns();
+        if (status != MQREDIS_UNAVAILABLE || (deadline != 0 && now >= deadline))
+            return status;
+        struct timespec pause = {.tv_nsec = (long)RETRY_NS};
+        nanosleep(&pause, NULL);
+    }
+}
+
+void mqredis_stream_close(struct mqredis_stream *stream)
+{
+    if (stream == NULL)
+        return;
+    struct mqredis *mq = stream->mq;
+    pthread_mutex_lock(&mq->lock);
+    if (stream->prev != NULL)
+        stream->prev->next = stream->next;
+    else
+        mq->streams = stream->next;
+    if (stream->next != NULL)
+        stream->next->prev = stream->prev;
+    let_go(stream);
+    pthread_mutex_unlock(&mq->lock);
+    encoded_free(&stream->command);
+    free(stream->data);
+    free(stream);
+}
+
+void streams_close(struct mqredis *mq)
+{
+    while (mq->streams != NULL)
+        mqredis_stream_close(mq->streams);
+}
+
+void streams_disown(struct mqredis *mq)
+{
+    for (struct mqredis_stream *s = mq->streams; s != NULL; s = s->next) {
+        s->orphan = true;
+        end_saying(s, MQREDIS_INVALID,
+                   "made before fork: the stream is the parent's");
+        if (s->epoll_fd >= 0)
+            close(s->epoll_fd);
+        s->epoll_fd = -1;
+        if (s->link == NULL)
+            continue;
+        oneshot_disown(&s->slot);
+        s->link->watched = false;
+        if (s->link != mq->link)
+            oneshot_pool_disown(&s->link->pool);
+        link_unref(mq, s->link);
+        s->link = NULL;
+    }
+}
