@@ -1,0 +1,521 @@
+/* A channel with --group, tried as the users it is made for: the manager is a
+ * user of its own, two members of the group send, and somebody outside tries
+ * all doors. Takes root, to become them. */
+#include "tests/e2e.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/e2e_client.h"
+#include "tests/support.h"
+#include "workers/mqredis.h"
+
+#define TIMEOUT_MS 20000
+
+/* Nobody has to know these users. Each has a group of their own with the same
+ * number. */
+enum { KEEPER = 61001, ALICE, BOB, STRANGER, MEMBERS = 61099 };
+
+static struct e2e_redis redis;
+static char dir[32]; /* of the channels; every user may pass through it */
+static char channel_dir[80];
+static char log_path[96];
+static pid_t manager;
+
+/* What Alice publishes of herself; nobody could learn it otherwise. */
+struct secrets {
+    char queue[CHANNEL_QUEUE_NAME_MAX];
+    char pipe[ONESHOT_NAME_MAX];
+    char payload[ONESHOT_NAME_MAX];
+    _Atomic bool shown, go;
+};
+static struct secrets *alice;
+
+/* ---- users ---- */
+
+/* False where that is not allowed: in a user namespace that maps only one. */
+static bool become(uid_t uid, bool member)
+{
+    gid_t group = MEMBERS;
+    if (setgroups(member ? 1 : 0, &group) < 0 ||
+        setresgid((gid_t)uid, (gid_t)uid, (gid_t)uid) < 0 ||
+        setresuid(uid, uid, uid) < 0)
+        return false;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user clears it */
+    return true;
+}
+
+static void try_to_become(void *arg)
+{
+    (void)arg;
+    _exit(become(ALICE, true) ? 0 : CHILD_CANNOT);
+}
+
+/* Whether the suite can run; says so if not. */
+static bool can(void)
+{
+    if (getuid() == 0 && support_join(support_fork(try_to_become, NULL)) == 0)
+        return true;
+    support_skip("check_group", "takes root who may become other users");
+    return false;
+}
+
+/* Runs fn as a user; its status. */
+struct part {
+    uid_t uid;
+    bool member;
+    void (*fn)(void);
+};
+
+static void act_part(void *arg)
+{
+    const struct part *p = arg;
+    CHILD_REQUIRE(p->uid == 0 || become(p->uid, p->member));
+    p->fn();
+}
+
+static int as(uid_t uid, bool member, void (*fn)(void))
+{
+    struct part part = {uid, member, fn};
+    return support_join(support_fork(act_part, &part));
+}
+
+/* ---- the manager, as a user ---- */
+
+static const char *log_text(void)
+{
+    static char text[16384];
+    int fd = open(log_path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    return text;
+}
+
+/* The program is opened before the change of user, who may not reach it. */
+static void run_manager(uid_t uid, const char *uri, bool with_group)
+{
+    char path[256], group[16];
+    const char *build = getenv("MQREDIS_BUILD");
+    snprintf(path, sizeof(path), "%s/mqredis-manager", build ? build : "build");
+    snprintf(group, sizeof(group), "%d", MEMBERS);
+    int program = open(path, O_PATH | O_CLOEXEC);
+    int log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    char *const argv[] = {(char[]){"mqredis-manager"},
+                          (char[]){"--channel"},
+                          channel_dir,
+                          (char[]){"--msgsize"},
+                          (char[]){"1024"},
+                          (char[]){"--redis"},
+                          strdup(uri),
+                          with_group ? (char[]){"--group"} : NULL,
+                          group,
+                          NULL};
+    CHILD_REQUIRE(dup2(log, 1) == 1 && dup2(log, 2) == 2);
+    if (uid != 0)
+        CHILD_REQUIRE(become(uid, true));
+    fexecve(program, argv, environ);
+    CHILD_REQUIRE(!"the manager can be executed");
+}
+
+static void start_as(uid_t uid, bool with_group)
+{
+    /* As systemd's RuntimeDirectory makes it. */
+    int n = snprintf(channel_dir, sizeof(channel_dir), "%s/%s", dir,
+                     support_name());
+    ck_assert_int_lt(n, (int)sizeof(channel_dir));
+    ck_assert_int_eq(mkdir(channel_dir, 0700), 0);
+    ck_assert_int_eq(chown(channel_dir, uid, uid), 0);
+    e2e_redis_start(&redis, E2E_MQREDIS);
+    /* Past the scratch folder, which others can't enter. */
+    char socket_path[96];
+    snprintf(socket_path, sizeof(socket_path), "%s.sock", channel_dir);
+    ck_assert_int_eq(rename(redis.at.path, socket_path), 0);
+    strcpy(redis.at.path, socket_path);
+    ck_assert_int_eq(chmod(socket_path, 0777), 0);
+    snprintf(log_path, sizeof(log_path), "%s.log", channel_dir);
+    fflush(NULL);
+    manager = fork();
+    ck_assert_int_ge(manager, 0);
+    if (manager == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        run_manager(uid, e2e_uri(&redis), with_group);
+    }
+    ck_assert_msg(UNTIL(strstr(log_text(), "ready") != NULL), "%s", log_text());
+}
+
+static void stop_manager(void)
+{
+    kill(manager, SIGTERM);
+    ck_assert_int_eq(support_join(manager), 0);
+}
+
+/* ---- Alice: a member with a request under way ---- */
+
+static struct e2e_client client;
+static struct e2e_call call;
+
+static void be_alice(void)
+{
+    char payload[64];
+    uint32_t count;
+    size_t len = e2e_commands(payload, sizeof(payload), &count, "INCR alice");
+    CHILD_REQUIRE(e2e_client_open(&client, channel_dir) == ERR_OK);
+    CHILD_REQUIRE(e2e_begin(&client, &call, count, payload, len, TIMEOUT_MS) ==
+                  ERR_OK);
+    CHILD_REQUIRE(oneshot_payload(&client.pool, &client.ch, &call.slot) ==
+                  ERR_OK);
+    CHILD_REQUIRE(payload_write(&call.slot.payload, 0, "secret", 6) == ERR_OK);
+    struct channel_queue q;
+    CHILD_REQUIRE(channel_read_queue(&client.ch, &q) == ERR_OK);
+    strcpy(alice->queue, q.name);
+    oneshot_name(alice->pipe, client.pool.client, call.slot.slot);
+    oneshot_name(alice->payload, client.pool.client, call.slot.slot);
+    alice->shown = true;
+    CHILD_REQUIRE(UNTIL(alice->go));
+    CHILD_REQUIRE(e2e_send(&client, &call) == ERR_OK);
+    CHILD_REQUIRE(e2e_finish(&client, &call) == E2E_OK);
+    CHILD_REQUIRE(e2e_is(&call, ":1\r\n"));
+}
+
+/* Runs fn as a user while Alice waits with pipe and payload made; then she
+ * must get her answer all the same. */
+static void with_alice(uid_t uid, bool member, void (*fn)(void))
+{
+    struct part part = {ALICE, true, be_alice};
+    alice = support_shared(sizeof(*alice));
+    pid_t pid = support_fork(act_part, &part);
+    ck_assert(UNTIL(alice->shown));
+    ck_assert_int_eq(as(uid, member, fn), 0);
+    alice->go = true;
+    ck_assert_int_eq(support_join(pid), 0);
+}
+
+/* ---- what must not be possible ---- */
+
+static const char *in_channel(const char *folder, const char *name)
+{
+    static char path[320];
+    snprintf(path, sizeof(path), "%s/%s/%s", channel_dir, folder, name);
+    return path;
+}
+
+/* No way of opening it succeeds, for want of permission. */
+static bool shut(const char *path, int flags)
+{
+    int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 && errno == EACCES;
+}
+
+static bool all_shut(const char *path)
+{
+    return shut(path, O_RDONLY) && shut(path, O_WRONLY) && shut(path, O_RDWR);
+}
+
+static bool unlisted(const char *folder)
+{
+    DIR *d = opendir(in_channel(folder, ""));
+    if (d != NULL)
+        closedir(d);
+    return d == NULL && errno == EACCES;
+}
+
+static bool queue_shut(int flags)
+{
+    mqd_t mq = mq_open(alice->queue, flags | O_NONBLOCK | O_CLOEXEC);
+    if (mq != (mqd_t)-1)
+        mq_close(mq);
+    return mq == (mqd_t)-1 && errno == EACCES;
+}
+
+/* Neither moved away nor replaced. */
+static bool fixed(const char *path, const char *there)
+{
+    return unlink(path) < 0 && rename(path, there) < 0;
+}
+
+static bool no_handle(void)
+{
+    struct mqredis_error error;
+    struct mqredis *mq = mqredis_open(channel_dir, &error);
+    if (mq == NULL)
+        return error.status != MQREDIS_OK;
+    struct mqredis_reply *reply = mqredis_command(mq, "PING");
+    bool failed = reply->type == MQREDIS_FAILURE;
+    mqredis_free(reply);
+    mqredis_close(mq);
+    return failed;
+}
+
+static void try_doors_from_outside(void)
+{
+    char moved[160];
+    snprintf(moved, sizeof(moved), "%s/moved", channel_dir);
+    /* Send: */
+    CHILD_REQUIRE(no_handle());
+    CHILD_REQUIRE(queue_shut(O_WRONLY));
+    CHILD_REQUIRE(shut(in_channel(".", "senders"), O_WRONLY));
+    /* Read: */
+    CHILD_REQUIRE(queue_shut(O_RDONLY) && queue_shut(O_RDWR));
+    CHILD_REQUIRE(unlisted(".") && unlisted("reply") && unlisted("payload"));
+    CHILD_REQUIRE(all_shut(in_channel("reply", alice->pipe)));
+    CHILD_REQUIRE(all_shut(in_channel("payload", alice->payload)));
+    CHILD_REQUIRE(all_shut(in_channel(".", "status")));
+    CHILD_REQUIRE(all_shut(in_channel(".", "queue")));
+    CHILD_REQUIRE(all_shut(in_channel(".", "lock")));
+    /* Fake: */
+    CHILD_REQUIRE(all_shut(in_channel(".", "receiver")));
+    CHILD_REQUIRE(all_shut(in_channel(".", "control")));
+    CHILD_REQUIRE(fixed(in_channel("reply", alice->pipe), moved));
+    CHILD_REQUIRE(mkfifo(in_channel("reply", "mine"), 0666) < 0);
+    CHILD_REQUIRE(mq_unlink(alice->queue) < 0);
+    CHILD_REQUIRE(rmdir(channel_dir) < 0 && rename(channel_dir, moved) < 0);
+}
+
+START_TEST(test_outsider_can_do_nothing)
+{
+    if (!can())
+        return;
+    start_as(KEEPER, true);
+    with_alice(STRANGER, false, try_doors_from_outside);
+    stop_manager();
+}
+END_TEST
+
+static void try_doors_from_inside(void)
+{
+    char moved[160];
+    snprintf(moved, sizeof(moved), "%s/reply/moved", channel_dir);
+    /* A member sends... */
+    CHILD_REQUIRE(!no_handle());
+    CHILD_REQUIRE(!queue_shut(O_WRONLY));
+    /* ... and reads nobody's request, answer or argument, nor their names. */
+    CHILD_REQUIRE(queue_shut(O_RDONLY) && queue_shut(O_RDWR));
+    CHILD_REQUIRE(unlisted(".") && unlisted("reply") && unlisted("payload"));
+    CHILD_REQUIRE(shut(in_channel("reply", alice->pipe), O_RDONLY));
+    CHILD_REQUIRE(all_shut(in_channel("payload", alice->payload)));
+    /* Writes no answer into another's pipe, nor takes its place. */
+    CHILD_REQUIRE(shut(in_channel("reply", alice->pipe), O_WRONLY));
+    CHILD_REQUIRE(shut(in_channel("reply", alice->pipe), O_RDWR));
+    CHILD_REQUIRE(fixed(in_channel("reply", alice->pipe), moved));
+    CHILD_REQUIRE(fixed(in_channel("payload", alice->payload), moved));
+    CHILD_REQUIRE(mkfifo(in_channel("reply", alice->pipe), 0666) < 0);
+    CHILD_REQUIRE(fixed(in_channel(".", "reply"), moved));
+    /* Is no manager: neither alive, nor listening, nor telling its state. */
+    CHILD_REQUIRE(shut(in_channel(".", "receiver"), O_WRONLY));
+    CHILD_REQUIRE(shut(in_channel(".", "receiver"), O_RDWR));
+    CHILD_REQUIRE(all_shut(in_channel(".", "control")));
+    CHILD_REQUIRE(shut(in_channel(".", "status"), O_WRONLY));
+    CHILD_REQUIRE(shut(in_channel(".", "senders"), O_RDONLY));
+    CHILD_REQUIRE(shut(in_channel(".", "queue"), O_WRONLY));
+    CHILD_REQUIRE(mkfifo(in_channel(".", "new"), 0600) < 0);
+    CHILD_REQUIRE(fixed(in_channel(".", "receiver"), moved));
+    CHILD_REQUIRE(mq_unlink(alice->queue) < 0);
+    /* Nor keeps one from starting: whoever may open the lock may hold it. */
+    CHILD_REQUIRE(shut(in_channel(".", "lock"), O_WRONLY));
+    CHILD_REQUIRE(shut(in_channel(".", "lock"), O_RDONLY));
+}
+
+START_TEST(test_member_can_send_and_no_more)
+{
+    if (!can())
+        return;
+    start_as(KEEPER, true);
+    with_alice(BOB, true, try_doors_from_inside);
+    stop_manager();
+}
+END_TEST
+
+/* The manager writes only into a pipe: what else stands under a reply's name
+ * in a member's own right leads nowhere. */
+static void ask_through_links(void)
+{
+    static const char *const targets[] = {"../status", "../lock", "../control",
+                                          "../senders"};
+    char payload[64];
+    uint32_t count;
+    size_t len = e2e_commands(payload, sizeof(payload), &count, "PING");
+    CHILD_REQUIRE(e2e_client_open(&client, channel_dir) == ERR_OK);
+    for (size_t i = 0; i < 4; i++) {
+        CHILD_REQUIRE(e2e_begin(&client, &call, count, payload, len,
+                                TIMEOUT_MS) == ERR_OK);
+        char name[ONESHOT_NAME_MAX];
+        call.header.slot += 1000 + i;
+        oneshot_name(name, call.header.client, call.header.slot);
+        CHILD_REQUIRE(symlink(targets[i], in_channel("reply", name)) == 0);
+        CHILD_REQUIRE(e2e_send(&client, &call) == ERR_OK);
+        e2e_forget(&client, &call);
+    }
+    CHILD_REQUIRE(e2e_ask(&client, &call, TIMEOUT_MS, "PING") == E2E_OK);
+    CHILD_REQUIRE(e2e_is(&call, "+PONG\r\n"));
+    for (size_t i = 0; i < 4; i++) {
+        char name[ONESHOT_NAME_MAX];
+        oneshot_name(name, client.pool.client, 1000 + i);
+        unlink(in_channel("reply", name));
+    }
+}
+
+START_TEST(test_links_under_a_replys_name)
+{
+    if (!can())
+        return;
+    start_as(KEEPER, true);
+    ck_assert_int_eq(as(BOB, true, ask_through_links), 0);
+    with_alice(BOB, true, ask_through_links);
+    stop_manager();
+}
+END_TEST
+
+/* ---- what must be possible ---- */
+
+#define LARGE (3 * 1024 * 1024)
+
+static void use_library(void)
+{
+    char key[32];
+    snprintf(key, sizeof(key), "large-%u", (unsigned)getuid());
+    char *value = malloc(LARGE);
+    CHILD_REQUIRE(value != NULL);
+    for (size_t i = 0; i < LARGE; i++)
+        value[i] = (char)((i * 7919 + getuid()) >> 5);
+    struct mqredis *mq = mqredis_open(channel_dir, NULL);
+    CHILD_REQUIRE(mq != NULL);
+    mqredis_set_timeout(mq, TIMEOUT_MS);
+    for (int i = 0; i < 3; i++) {
+        struct mqredis_reply *reply = mqredis_set(mq, key, value, LARGE);
+        CHILD_REQUIRE(reply->type == MQREDIS_STATUS);
+        mqredis_free(reply);
+        reply = mqredis_get(mq, key);
+        CHILD_REQUIRE(reply->type == MQREDIS_STRING && reply->len == LARGE);
+        CHILD_REQUIRE(memcmp(reply->str, value, LARGE) == 0);
+        mqredis_free(reply);
+    }
+    mqredis_close(mq);
+    free(value);
+}
+
+START_TEST(test_members_and_root_send_large_values)
+{
+    if (!can())
+        return;
+    start_as(_i == 0 ? KEEPER : 0, true);
+    ck_assert_int_eq(as(ALICE, true, use_library), 0);
+    ck_assert_int_eq(as(BOB, true, use_library), 0);
+    if (_i == 0)
+        ck_assert_int_eq(as(KEEPER, false, use_library), 0);
+    ck_assert_int_eq(as(0, false, use_library), 0);
+    stop_manager();
+    /* Nothing of theirs is left. */
+    ck_assert_int_ne(access(in_channel("reply", ""), F_OK), 0);
+}
+END_TEST
+
+/* Bob's pipes and payloads, left by a kill, are swept by a manager who is
+ * another user. */
+static void leave_a_mess(void)
+{
+    CHILD_REQUIRE(e2e_client_open(&client, channel_dir) == ERR_OK);
+    CHILD_REQUIRE(e2e_begin(&client, &call, 1, "", 0, TIMEOUT_MS) == ERR_OK);
+    CHILD_REQUIRE(oneshot_payload(&client.pool, &client.ch, &call.slot) ==
+                  ERR_OK);
+    raise(SIGKILL);
+}
+
+START_TEST(test_leavings_of_members_are_swept)
+{
+    if (!can())
+        return;
+    start_as(KEEPER, true);
+    ck_assert_int_eq(as(BOB, true, leave_a_mess), 128 + SIGKILL);
+    ck_assert_int_eq(support_count_entries(in_channel("reply", "")), 1);
+    ck_assert_int_eq(support_count_entries(in_channel("payload", "")), 1);
+    stop_manager();
+    ck_assert_int_le(support_count_entries(channel_dir), 0);
+}
+END_TEST
+
+static void require_no_handle(void)
+{
+    CHILD_REQUIRE(no_handle());
+}
+
+START_TEST(test_without_a_group_there_are_no_members)
+{
+    if (!can())
+        return;
+    start_as(KEEPER, false);
+    ck_assert_int_eq(as(ALICE, true, require_no_handle), 0);
+    ck_assert_int_eq(as(STRANGER, false, require_no_handle), 0);
+    ck_assert_int_eq(as(KEEPER, true, use_library), 0);
+    stop_manager();
+}
+END_TEST
+
+START_TEST(test_own_group_is_refused)
+{
+    struct e2e_output out;
+    char group[16];
+    snprintf(group, sizeof(group), "%u", (unsigned)getegid());
+    const char *const argv[] = {"mqredis-manager", "--group", group, NULL};
+    e2e_run(&out, argv);
+    ck_assert_int_eq(out.status, 64);
+    ck_assert_uint_eq(e2e_lines(out.text), 1);
+    ck_assert_ptr_nonnull(strstr(out.text, "own group"));
+}
+END_TEST
+
+/* ---- the suite ---- */
+
+static void setup(void)
+{
+    support_scratch_setup();
+    /* The scratch folder may lie where other users can't go. */
+    strcpy(dir, "/tmp/mqredis-group.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    ck_assert_int_eq(chmod(dir, 0711), 0);
+}
+
+static void teardown(void)
+{
+    support_remove(dir);
+    support_scratch_teardown();
+}
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("group");
+    TCase *t = tcase_create("group");
+    suite_add_tcase(s, t);
+    tcase_add_unchecked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, test_outsider_can_do_nothing);
+    tcase_add_test(t, test_member_can_send_and_no_more);
+    tcase_add_test(t, test_links_under_a_replys_name);
+    tcase_add_loop_test(t, test_members_and_root_send_large_values, 0, 2);
+    tcase_add_test(t, test_leavings_of_members_are_swept);
+    tcase_add_test(t, test_without_a_group_there_are_no_members);
+    tcase_add_test(t, test_own_group_is_refused);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
