@@ -94,7 +94,7 @@ MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
               tools/mqstat/control.c tools/mqstat/json.c \
               tools/mqstat/prometheus.c
 
-LIB_SRC := workers/handle.c workers/request.c workers/flight.c \
+LIB_SRC := workers/handle.c workers/request.c workers/flight.c workers/landing.c \
            workers/submit.c workers/wait.c workers/call.c workers/reply.c workers/spill.c \
            workers/format.c workers/fork.c workers/stream.c
 
@@ -195,7 +195,8 @@ $(pubsub_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 $(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 # The library's suites see its inside; all but the first run real programs.
-lib_tests := check_lib check_lib_calls check_lib_stress check_worker
+lib_tests := check_lib check_lib_calls check_lib_async check_lib_stress \
+             check_worker
 TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj)))
 

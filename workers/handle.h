@@ -151,7 +151,7 @@ struct mqredis {
     struct flight_list spares;
     struct mqredis_request *done_first, *done_last;
     struct mqredis_stream *streams; /* all of them */
-    size_t pending; /* requests submitted and not done */
+    size_t pending;                 /* requests submitted and not done */
 
     bool sending;       /* a thread empties `unsent` */
     bool polling;       /* a thread sleeps in epoll_wait for all */
@@ -236,8 +236,9 @@ enum mqredis_status flight_send_error(const struct mqredis *mq,
                                       int saved_errno,
                                       struct mqredis_error *why);
 
-/* Reads what is in the pipe. ERR_OK: the answer is whole; ERR_AGAIN: not yet;
- * ERR_PROTO, ERR_NOMEM, ERR_SYS: give it up. Locked, unless it is `sync`. */
+/* landing.c: reads what is in the pipe. ERR_OK: the answer is whole; ERR_AGAIN:
+ * not yet; ERR_PROTO, ERR_NOMEM, ERR_SYS: give it up. Locked, unless it is
+ * `sync`. */
 MUST_CHECK enum err flight_read(struct flight *f);
 
 /* Ends a flight: whatever has no answer gets this status and text, requests
