@@ -190,6 +190,7 @@ void answer_reply(struct answers *a, struct request *req, uint32_t first,
     }
     if (count == 0)
         return;
+    req->cut = false; /* the next reply is another matter */
     if (req->spoiled)
         answer_fail(a, req, first, count, REPLY_INVALID,
                     "the payload changed after it was sent: the command was "

@@ -28,7 +28,7 @@ struct request {
     uint64_t client;
     uint32_t ncommands;
     uint32_t answered;
-    bool cut;     /* its reader stalled: only ends are told from now */
+    bool cut;     /* of the reply at hand, only the end is told */
     bool laned;   /* counted in its sender's lane */
     uint8_t lane; /* enum lane */
     bool spoiled; /* its payload vanished: zeros were sent in its place */

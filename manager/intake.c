@@ -120,6 +120,9 @@ static enum err check_framing(const char *payload, size_t len, uint32_t n,
 
 /* ---- large arguments ---- */
 
+#define NO_DESCRIPTOR                                                          \
+    "the manager is out of descriptors (ulimit -n); it was not executed"
+
 /* Opens the message's payload file and copies the commands out of it, if they
  * came by it. The bytes that it has to hold are known after the framing. */
 static enum err read_body(struct intake *in, struct reader *reader,
@@ -138,6 +141,8 @@ static enum err read_body(struct intake *in, struct reader *reader,
                        (unsigned long long)size, MESSAGE_BODY_MAX);
     int fd;
     enum err e = readers_payload(in->readers, reader, (int64_t)size, &fd);
+    if (e == ERR_LIMIT)
+        return err_say(why, ERR_NOMEM, NO_DESCRIPTOR);
     if (e != ERR_OK)
         return err_say(why, ERR_INVALID, "the payload file is not there whole");
     buffer_clear(&in->body);
@@ -173,6 +178,8 @@ static enum err open_source(struct intake *in, struct reader *reader,
     if (e == ERR_DENIED)
         return err_say(why, ERR_INVALID,
                        "the payload file is not the requester's own");
+    if (e == ERR_LIMIT)
+        return err_say(why, ERR_NOMEM, NO_DESCRIPTOR);
     if (e != ERR_OK)
         return err_say(why, ERR_INVALID, "no payload file of %lld bytes: %s",
                        (long long)need, err_str(e));
@@ -305,9 +312,9 @@ static void send_independent(struct intake *in, struct request *req,
             return; /* can't be: the framing was checked */
         struct err_text why;
         enum route route = policy_command(&batch, c.argc, c.argv, &why);
-        /* One with large arguments stands alone: if the connection breaks, a run
-         * is cut where its last whole command ended, for which its bytes must
-         * be here. */
+        /* One with large arguments stands alone: if the connection breaks, a
+         * run is cut where its last whole command ended, for which its bytes
+         * must be here. */
         if (route == ROUTE_SHARED && c.blob_bytes == 0) {
             if (run.count == 0) {
                 run.first = i;
@@ -395,7 +402,9 @@ struct arrival {
 
 static void refuse(struct arrival *a, enum err e)
 {
-    a->refused = e == ERR_LIMIT ? REPLY_TOO_BIG : REPLY_INVALID;
+    a->refused = e == ERR_LIMIT   ? REPLY_TOO_BIG
+                 : e == ERR_NOMEM ? REPLY_UNAVAILABLE
+                                  : REPLY_INVALID;
 }
 
 /* Header and size. False: nobody can be answered. */

@@ -306,7 +306,11 @@ enum err pipeline_feed(struct pipeline *p, size_t n)
         if (p->scan.type == '-' || p->scan.type == '!')
             status_count(p->answers->status, COUNTER_error_replies, 1);
         frame = pos;
-        if (++done == entry_at(p, 0)->left) {
+        /* One that may have been cut off is told alone. */
+        const struct entry *front = entry_at(p, 0);
+        bool alone =
+            front->bytes > 0 || p->answers->max_reply < PIPELINE_READ_SIZE;
+        if (++done == front->left || alone) {
             deliver(p, p->in + begin, pos - begin, done, false);
             begin = pos;
             done = 0;
