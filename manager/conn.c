@@ -18,6 +18,8 @@
 /* Writing that waited this long is worth a look at deadlines. */
 #define PURGE_AFTER_NS (5 * NS_PER_MS)
 #define READS_PER_ROUND 16
+/* Bytes; then the others have their turn. */
+#define WRITES_PER_ROUND (1024 * 1024)
 #define UNASKED_SIZE (16 * 1024)
 
 #define PING "*1\r\n$4\r\nPING\r\n"
@@ -407,9 +409,11 @@ void conn_flush(struct conn *c)
 {
     if (c->state != CONN_READY || c->write_blocked)
         return;
+    size_t written = 0;
     while (pipeline_has_unsent(&c->pipeline)) {
         size_t n = 0, tried = 0;
-        enum err e = write_piece(c, &n, &tried);
+        enum err e =
+            written < WRITES_PER_ROUND ? write_piece(c, &n, &tried) : ERR_AGAIN;
         if (e == ERR_AGAIN) {
             if (c->stream.tls != NULL)
                 pipeline_tried(&c->pipeline, tried);
@@ -423,6 +427,7 @@ void conn_flush(struct conn *c)
             return;
         }
         status_count(c->pipeline.answers->status, COUNTER_bytes_written, n);
+        written += n;
     }
 }
 
