@@ -195,6 +195,8 @@ $(pubsub_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 $(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 # The library's suites see its inside; all but the first run real programs.
+TESTS += check_stream
+EXTRA_check_stream = $(e2e_obj) $(pubsub_obj) $(lib_obj)
 lib_tests := check_lib check_lib_calls check_lib_async check_lib_stress \
              check_worker
 TESTS += $(lib_tests)

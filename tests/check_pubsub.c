@@ -699,6 +699,7 @@ int main(void)
     tcase_set_timeout(t, e2e_long() ? 600 : 120);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(t, NULL, support_remove_queues);
     e2e_add(t, test_every_subscriber_gets_every_message_in_order);
     e2e_add(t, test_a_stopped_one_is_told_how_many_it_missed);
     e2e_add(t, test_a_stopped_one_gets_long_messages_whole);
@@ -710,6 +711,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(t, NULL, support_remove_queues);
     e2e_add(t, test_killed_subscribers_unsubscribe);
     e2e_add(t, test_a_stopped_one_that_is_killed_unsubscribes);
     e2e_add(t, test_coming_and_going_all_the_time);
@@ -719,6 +721,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(t, NULL, support_remove_queues);
     e2e_add(t, test_confirmations_and_messages_are_redis_own);
     e2e_add(t, test_resp3);
     e2e_add(t, test_what_is_refused);
@@ -729,6 +732,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(t, NULL, support_remove_queues);
     e2e_add(t, test_a_gap_is_told);
     e2e_add(t, test_subscribing_while_redis_is_down);
     e2e_add(t, test_subscribing_while_redis_is_down_may_fail_at_once);

@@ -8,29 +8,34 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
+#include "ipc/clock.h"
 #include "workers/worker.h"
 
 /* A look at the stream without a wake-up: see mqredis_stream_fd. */
 #define LOOK_MS 1000
+#define RENEW_SLICE_MS 200
 
 /* A signal's handler knows nothing but globals. */
 static volatile sig_atomic_t stopped;
 static int wake_fd = -1;
 
+/* Wakes a poll, and ends a write that blocks because nobody reads the output:
+ * with another try each second, for one that has not begun yet. */
 static void on_signal(int number)
 {
     (void)number;
     int saved = errno;
     stopped = 1;
     (void)!write(wake_fd, "", 1);
+    alarm(1);
     errno = saved;
 }
 
-/* Signals wake a poll and end a write that blocks. */
 static bool catch_signals(int *readable)
 {
     int fds[2];
@@ -42,6 +47,7 @@ static bool catch_signals(int *readable)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGALRM, &action, NULL);
     return true;
 }
 
@@ -70,20 +76,54 @@ static struct mqredis_stream *open_stream(struct worker *w)
     return s;
 }
 
+/* False: the output is gone, or a signal ended the wait for it. */
+static bool flush(struct worker *w)
+{
+    return fflush(stdout) == 0 || (!stopped && worker_flush(w));
+}
+
+static bool print(struct worker *w, const char *at, size_t left)
+{
+    while (left > 0) {
+        size_t used = 0;
+        enum err e = resp_print(stdout, at, left, w->format, &used);
+        if (e == ERR_SYS) {
+            if (!stopped)
+                worker_say(w, 1, "cannot write the output: %s",
+                           strerror(errno));
+            return false;
+        }
+        if (e != ERR_OK || used == 0) {
+            worker_say(w, EXIT_UNKNOWN, "a message cannot be read");
+            return false;
+        }
+        at += used;
+        left -= used;
+    }
+    return true;
+}
+
 /* The manager ended: its successor is asked. False: that is the end. */
 static bool renew(struct worker *w, struct mqredis_stream *s,
                   const struct mqredis_event *end)
 {
     struct mqredis_error error;
-    worker_flush(w);
+    if (!flush(w))
+        return false;
     if (end->status != MQREDIS_UNAVAILABLE) {
         worker_say(w, exit_code_of(end->status), "%.*s", (int)end->len,
                    end->data);
         return false;
     }
     worker_say(w, 0, "%.*s: subscribing again", (int)end->len, end->data);
-    enum mqredis_status status =
-        mqredis_stream_renew(s, w->options->timeout_ms, &error);
+    uint64_t end_ns = clock_deadline(w->options->timeout_ms);
+    enum mqredis_status status;
+    do {
+        /* In slices: a signal is not to wait for a manager. */
+        int slice = clock_poll_ms(end_ns, RENEW_SLICE_MS);
+        status = mqredis_stream_renew(s, slice, &error);
+    } while (status == MQREDIS_UNAVAILABLE && !stopped &&
+             (end_ns == 0 || clock_ns() < end_ns));
     if (status != MQREDIS_OK && !stopped)
         worker_say(w, exit_code_of(status), "%s", error.text);
     return status == MQREDIS_OK;
@@ -93,19 +133,19 @@ static bool renew(struct worker *w, struct mqredis_stream *s,
 static bool take_event(struct worker *w, struct mqredis_stream *s,
                        const struct mqredis_event *ev)
 {
-    struct mqredis_raw raw = {
-        .status = MQREDIS_OK, .data = ev->raw, .len = ev->raw_len};
     switch (ev->type) {
     case MQREDIS_SUBSCRIBED:
     case MQREDIS_MESSAGE:
-        return worker_take(w, &raw, 0);
+        return print(w, ev->raw, ev->raw_len);
     case MQREDIS_LAGGED:
-        worker_flush(w);
+        if (!flush(w))
+            return false;
         worker_say(w, 0, "lagged: %llu messages were dropped here",
                    (unsigned long long)ev->count);
         return true;
     case MQREDIS_GAP:
-        worker_flush(w);
+        if (!flush(w))
+            return false;
         worker_say(w, 0,
                    "gap: nobody listened for %llu ms, messages may be missing "
                    "here",
@@ -120,20 +160,23 @@ static bool take_event(struct worker *w, struct mqredis_stream *s,
 void subscribe_run(struct worker *w)
 {
     int woken;
+    struct mqredis_stream *s = open_stream(w);
+    if (s == NULL)
+        return;
     if (!catch_signals(&woken)) {
         worker_say(w, EXIT_UNAVAILABLE, "cannot make a pipe: %s",
                    strerror(errno));
+        mqredis_stream_close(s);
         return;
     }
-    struct mqredis_stream *s = open_stream(w);
-    while (s != NULL && !stopped) {
+    while (!stopped) {
         struct mqredis_event ev;
         if (mqredis_stream_next(s, 0, &ev)) {
             if (!take_event(w, s, &ev))
                 break;
             continue;
         }
-        if (!worker_flush(w))
+        if (!flush(w))
             break;
         struct pollfd p[2] = {
             {.fd = mqredis_stream_fd(s), .events = POLLIN},
@@ -144,7 +187,9 @@ void subscribe_run(struct worker *w)
     mqredis_stream_close(s);
     if (!stopped)
         return;
-    /* What was printed in whole lines goes out, if it can. */
-    fflush(stdout);
+    /* What was printed goes out, if somebody reads it. */
+    alarm(1);
+    if (fflush(stdout) != 0)
+        __fpurge(stdout);
     w->exit_code = 0;
 }
