@@ -1,4 +1,5 @@
 /* mqredis-manager: parses its options, becomes the manager, serves. */
+#include <malloc.h>
 #include <stdio.h>
 #include <sysexits.h>
 
@@ -7,8 +8,14 @@
 #include "manager/manager.h"
 #include "manager/options.h"
 
+/* From here on a block is mapped, and unmapped when it is freed. Left alone,
+ * malloc moves this bound up with each large block, until the backlog of a
+ * burst stays in the heap for good. */
+#define MAP_FROM (128 * 1024)
+
 int main(int argc, char **argv)
 {
+    mallopt(M_MMAP_THRESHOLD, MAP_FROM);
     struct options options;
     struct err_text why = {""};
     enum options_verdict verdict;
