@@ -685,6 +685,48 @@ START_TEST(test_manual_is_clean)
 }
 END_TEST
 
+/* ---- the other pages ---- */
+
+START_TEST(test_operations_page_has_every_counter)
+{
+    static char page[65536];
+    FILE *f = fopen("docs/operations.md", "re");
+    ck_assert_ptr_nonnull(f);
+    size_t n = fread(page, 1, sizeof(page) - 1, f);
+    fclose(f);
+    page[n] = '\0';
+    const struct {
+        const struct status_name *names;
+        size_t count;
+    } kinds[] = {{status_counters, COUNTER_COUNT},
+                 {status_gauges, GAUGE_COUNT},
+                 {status_times, TIME_COUNT}};
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+        for (size_t i = 0; i < kinds[k].count; i++) {
+            char wanted[64];
+            snprintf(wanted, sizeof(wanted), "`%s`", kinds[k].names[i].name);
+            ck_assert_msg(strstr(page, wanted) != NULL,
+                          "docs/operations.md has no %s", wanted);
+        }
+    }
+}
+END_TEST
+
+/* The failure table names tests; they are to be found. */
+START_TEST(test_failure_table_names_tests_that_exist)
+{
+    static const char script[] =
+        "sed -n '/^## When something dies/,/^## Where/p' docs/ARCHITECTURE.md |"
+        " grep -oE '`[a-z0-9]+_[a-z0-9_]+`' | tr -d '`' | {"
+        " count=0; while read -r name; do count=$((count + 1));"
+        " grep -q \"START_TEST(test_$name)\" tests/*.c || echo \"no $name\";"
+        " done; [ $count -gt 30 ] || echo \"only $count names\"; }";
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    e2e_run(&out, argv);
+    ck_assert_msg(out.status == 0 && out.len == 0, "%s", out.text);
+}
+END_TEST
+
 /* ---- make install ---- */
 
 static bool installed(const char *prefix, const char *path)
@@ -778,6 +820,8 @@ static Suite *suite(void)
     tcase_add_test(t, test_check_config_of_a_wrong_password);
     tcase_add_test(t, test_manual_has_every_option);
     tcase_add_test(t, test_manual_is_clean);
+    tcase_add_test(t, test_operations_page_has_every_counter);
+    tcase_add_test(t, test_failure_table_names_tests_that_exist);
     tcase_add_test(t, test_installed_unit_is_sound);
     return s;
 }
