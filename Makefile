@@ -202,7 +202,7 @@ lib_tests := check_lib check_lib_calls check_lib_async check_lib_stress \
 TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj)))
 
-large_tests := check_large check_large_limits
+large_tests := check_large check_large_limits check_large_faults
 TESTS += $(large_tests)
 $(foreach t,$(large_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/large.o $$(lib_obj)))

@@ -1,0 +1,580 @@
+/* Who dies, stops or stalls in the middle of a large transfer: what the others
+ * see of it, what is known about the command, and what is left. */
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "ipc/payload.h"
+#include "ipc/random.h"
+#include "tests/e2e_client.h"
+#include "tests/large.h"
+#include "tests/support.h"
+
+#define TIMEOUT_MS 60000
+#define WAY (16 * LARGE_MIB)
+
+static struct e2e_redis redis;
+static struct e2e_manager manager;
+static struct e2e_client client;
+static struct e2e_call call;
+
+static void start(int kind, const char *options)
+{
+    e2e_start(&redis, &manager, kind, options);
+    ck_assert(e2e_client_open(&client, manager.channel) == ERR_OK);
+}
+
+static void stop(void)
+{
+    e2e_forget(&client, &call);
+    e2e_client_close(&client);
+    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
+    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+}
+
+static void put_value(const char *key, size_t len, uint64_t seed)
+{
+    struct mqredis *mq = large_open(&manager);
+    ck_assert(large_round(mq, key, len, seed));
+    mqredis_close(mq);
+}
+
+/* Sends `GET key` by a client of its own, and reads nothing. */
+static void ask_and_stall(struct e2e_client *c, struct e2e_call *k,
+                          const char *key)
+{
+    char payload[64];
+    uint32_t n;
+    char text[40];
+    snprintf(text, sizeof(text), "GET %s", key);
+    size_t len = e2e_commands(payload, sizeof(payload), &n, text);
+    ck_assert(e2e_begin(c, k, n, payload, len, TIMEOUT_MS) == ERR_OK);
+    ck_assert(e2e_send(c, k) == ERR_OK);
+}
+
+/* ---- Redis dies ---- */
+
+/* A server that stands still has a part of a SET when it dies. */
+static struct mqredis_request *set_halfway(struct mqredis *mq, const char *key,
+                                           uint64_t seed)
+{
+    char *data = large_new(WAY, seed);
+    kill(redis.at.pid, SIGSTOP);
+    uint64_t written = e2e_counter(&manager, COUNTER_bytes_written);
+    struct mqredis_request *q = mqredis_submit(mq, "SET %s %b", key, data, WAY);
+    mqredis_flush(mq);
+    free(data);
+    ck_assert(
+        UNTIL(e2e_counter(&manager, COUNTER_bytes_written) > written + 50000));
+    return q;
+}
+
+START_TEST(test_redis_dies_in_a_large_write)
+{
+    start(_i, NULL);
+    struct mqredis *mq = large_open(&manager);
+    struct mqredis_request *q = set_halfway(mq, "k", 5);
+    struct mqredis_request *small = mqredis_submit(mq, "SET small %s", "v");
+    mqredis_flush(mq);
+    e2e_redis_kill(&redis);
+    e2e_redis_restart(&redis);
+    /* Its last byte never left: it is sent again, whole. */
+    ck_assert(large_is_status(mqredis_wait(q), "OK"));
+    ck_assert(large_is_status(mqredis_wait(small), "OK"));
+    ck_assert(UNTIL(e2e_counter(&manager, COUNTER_resent) >= 1));
+    ck_assert(large_is_value(mqredis_get(mq, "k"), WAY, 5));
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_lost), 0);
+    mqredis_close(mq);
+    stop();
+}
+END_TEST
+
+START_TEST(test_redis_dies_in_a_large_write_and_nothing_waits)
+{
+    start(_i, "--when-down fail");
+    struct mqredis *mq = large_open(&manager);
+    struct mqredis_request *q = set_halfway(mq, "k", 5);
+    e2e_redis_kill(&redis);
+    ck_assert(large_failed(mqredis_wait(q), MQREDIS_UNAVAILABLE));
+    e2e_redis_restart(&redis);
+    ck_assert_int_eq(mqredis_wait_ready(mq, TIMEOUT_MS, NULL), MQREDIS_OK);
+    ck_assert(UNTIL(large_round(mq, "k", 100000, 1)));
+    mqredis_close(mq);
+    stop();
+}
+END_TEST
+
+static void set_and_sleep(void *arg)
+{
+    struct e2e_manager *m = arg;
+    struct mqredis *mq = large_open(m);
+    char *data = large_new(WAY, 3);
+    mqredis_free(mqredis_set(mq, "k", data, WAY));
+    free(data);
+}
+
+/* Then nobody waits for it any more, and it is not sent again. */
+START_TEST(test_worker_and_redis_die_in_a_large_write)
+{
+    start(_i, NULL);
+    kill(redis.at.pid, SIGSTOP);
+    uint64_t written = e2e_counter(&manager, COUNTER_bytes_written);
+    pid_t pid = support_fork(set_and_sleep, &manager);
+    ck_assert(
+        UNTIL(e2e_counter(&manager, COUNTER_bytes_written) > written + 50000));
+    support_kill(pid);
+    e2e_redis_kill(&redis);
+    e2e_redis_restart(&redis);
+    ck_assert(UNTIL(e2e_counter(&manager, COUNTER_gone) == 1));
+    ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "EXISTS k"), E2E_OK);
+    ck_assert(e2e_is(&call, ":0\r\n"));
+    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_payload_bytes), 0);
+    stop();
+}
+END_TEST
+
+START_TEST(test_redis_dies_in_a_large_reply)
+{
+    start(_i, "--stall-timeout 60000");
+    for (int round = 0; round < 3; round++) {
+        put_value("k", WAY, 1);
+        if (round == 2) /* by the lane of small ones, too */
+            put_value("k2", WAY, 1);
+        uint64_t read = e2e_counter(&manager, COUNTER_bytes_read);
+        ask_and_stall(&client, &call, round == 2 ? "k2" : "k");
+        ck_assert(
+            UNTIL(e2e_counter(&manager, COUNTER_bytes_read) > read + 50000));
+        e2e_redis_kill(&redis);
+        ck_assert_int_eq(e2e_finish(&client, &call), E2E_LOST);
+        ck_assert_uint_eq(call.ended[REPLY_LOST], 1);
+        e2e_redis_restart(&redis);
+        ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "ECHO hello"),
+                         E2E_OK);
+        ck_assert(e2e_is(&call, "$5\r\nhello\r\n"));
+    }
+    stop();
+}
+END_TEST
+
+/* ---- a reader stalls ---- */
+
+static void check_in_step(void)
+{
+    struct e2e_call one = {0};
+    ck_assert_int_eq(e2e_ask(&client, &one, TIMEOUT_MS, "ECHO step"), E2E_OK);
+    ck_assert(e2e_is(&one, "$4\r\nstep\r\n"));
+    e2e_forget(&client, &one);
+}
+
+START_TEST(test_stalled_reply_is_cut_off)
+{
+    struct e2e_client other;
+    start(_i, "--stall-timeout 200 --reader-backlog 1m");
+    ck_assert(e2e_client_open(&other, manager.channel) == ERR_OK);
+    struct mqredis *mq = large_open(&manager);
+    char *data = large_new(2 * WAY, 1);
+    ck_assert(large_is_status(mqredis_set(mq, "k", data, 2 * WAY), "OK"));
+    free(data);
+    for (unsigned round = 1; round <= 3; round++) {
+        uint64_t began = clock_ns();
+        ask_and_stall(&other, &call, "k");
+        ck_assert(UNTIL(e2e_counter(&manager, COUNTER_aborted) == round));
+        uint64_t cut_ms = (clock_ns() - began) / NS_PER_MS;
+        /* The rest is read from the socket and passed over. */
+        ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
+        e2e_figure(_i, "round %u: cut off after %d ms, passed over after %d ms",
+                   round, (int)cut_ms, (int)((clock_ns() - began) / NS_PER_MS));
+        ck_assert_uint_lt(e2e_gauge(&manager, GAUGE_backlog_bytes), 3 << 20);
+        check_in_step();
+        ck_assert_int_eq(e2e_finish(&other, &call), E2E_REFUSED);
+        ck_assert_uint_eq(call.ended[REPLY_TOO_BIG], 1);
+        ck_assert_uint_eq(e2e_counter(&manager, COUNTER_too_big), round);
+        /* The pipe serves again. */
+        ck_assert_int_eq(e2e_ask(&other, &call, TIMEOUT_MS, "ECHO again"),
+                         E2E_OK);
+        ck_assert(e2e_is(&call, "$5\r\nagain\r\n"));
+    }
+    ck_assert(large_is_value(mqredis_get(mq, "k"), 2 * WAY, 1));
+    mqredis_close(mq);
+    e2e_forget(&other, &call);
+    e2e_client_close(&other);
+    stop();
+}
+END_TEST
+
+/* One that comes back in time has all of it. */
+START_TEST(test_slow_reader_gets_all_of_it)
+{
+    start(_i, "--reader-backlog 1m --stall-timeout 20000");
+    put_value("k", WAY, 1);
+    for (int round = 0; round < 2; round++) {
+        ask_and_stall(&client, &call, "k");
+        support_sleep_ms(300);
+        ck_assert_int_eq(e2e_finish(&client, &call), E2E_OK);
+        ck_assert_uint_gt(call.len, WAY);
+        char *bytes = memchr(call.data, '\n', call.len);
+        ck_assert(large_is(bytes + 1, WAY, 1));
+    }
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_aborted), 0);
+    stop();
+}
+END_TEST
+
+#define STALLED 8
+
+static void total_backlog(void)
+{
+    static struct e2e_client sleepers[STALLED];
+    static struct e2e_call calls[STALLED];
+    struct mqredis *mq = large_open(&manager);
+    char *data = large_new(LARGE_MIB, 1);
+    ck_assert(large_is_status(mqredis_set(mq, "k", data, LARGE_MIB), "OK"));
+    free(data);
+    for (int i = 0; i < STALLED; i++) {
+        ck_assert(e2e_client_open(&sleepers[i], manager.channel) == ERR_OK);
+        ask_and_stall(&sleepers[i], &calls[i], "k");
+    }
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) > 500000));
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+    ck_assert_uint_lt(e2e_gauge(&manager, GAUGE_backlog_bytes), 3 << 20);
+    /* That there is no room left is no matter of those who read. */
+    for (uint64_t i = 0; i < 20; i++)
+        ck_assert_msg(large_round(mq, "other", LARGE_MIB + i, i), "round %d",
+                      (int)i);
+    /* Nor of those who take their time, within the limit. */
+    for (int i = 0; i < 5; i++) {
+        ask_and_stall(&client, &call, "k");
+        support_sleep_ms(20);
+        ck_assert_msg(e2e_finish(&client, &call) == E2E_OK, "%s", call.text);
+    }
+    int cut = 0;
+    for (int i = 0; i < STALLED; i++) {
+        enum e2e_end end = e2e_finish(&sleepers[i], &calls[i]);
+        ck_assert(end == E2E_OK || end == E2E_REFUSED);
+        cut += end == E2E_REFUSED;
+        e2e_forget(&sleepers[i], &calls[i]);
+        e2e_client_close(&sleepers[i]);
+    }
+    ck_assert_int_gt(cut, 0);
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_too_big), (unsigned)cut);
+    mqredis_close(mq);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) == 0));
+}
+
+#define TOTAL_OPTIONS "--stall-timeout 1000 --total-backlog 2m"
+
+START_TEST(test_many_stalled_readers_hurt_only_themselves)
+{
+    start(_i, TOTAL_OPTIONS);
+    total_backlog();
+    stop();
+}
+END_TEST
+
+START_TEST(test_many_stalled_readers_by_tls)
+{
+    char uri[128], tls[256], options[400];
+    if (!large_tcp(&redis, E2E_REDIS, true, uri, tls)) {
+        support_skip("TLS", "no such server here");
+        return;
+    }
+    snprintf(options, sizeof(options), TOTAL_OPTIONS " %s", tls);
+    e2e_manager_start(&manager, NULL, uri, options);
+    ck_assert(e2e_client_open(&client, manager.channel) == ERR_OK);
+    total_backlog();
+    stop();
+}
+END_TEST
+
+/* ---- a worker stops, or reads without end ---- */
+
+#define BIG (100 * LARGE_MIB)
+
+struct glutton {
+    struct e2e_manager *m;
+    _Atomic int reads;
+};
+
+static void read_without_end(void *arg)
+{
+    struct glutton *g = arg;
+    struct mqredis *mq = large_open(g->m);
+    for (;;) {
+        struct mqredis_reply *r = mqredis_get(mq, "big");
+        CHILD_REQUIRE(r->status == MQREDIS_OK && r->len == BIG);
+        mqredis_free(r);
+        g->reads++;
+    }
+}
+
+/* p99 of small GETs for a while, in us. */
+static double p99_us(struct mqredis *mq, int64_t ms)
+{
+    static uint64_t times[200000];
+    size_t n = 0;
+    uint64_t end = clock_ns() + (uint64_t)ms * NS_PER_MS;
+    for (uint64_t t = clock_ns(), now; t < end && n < 200000; t = now) {
+        mqredis_free(mqredis_get(mq, "small"));
+        now = clock_ns();
+        times[n++] = now - t;
+    }
+    return (double)large_percentile(times, n, 0.99) / 1000.0;
+}
+
+START_TEST(test_others_next_to_a_stopped_reader)
+{
+    const int64_t ms = e2e_long() ? 3000 : 700;
+    start(_i, "--stall-timeout 500");
+    put_value("big", BIG, 1);
+    struct mqredis *mq = large_open(&manager);
+    mqredis_free(mqredis_set(mq, "small", "value", 5));
+    struct glutton *g = support_shared(sizeof(*g));
+    g->m = &manager;
+    double alone = p99_us(mq, ms);
+    pid_t pid = support_fork(read_without_end, g);
+    ck_assert(UNTIL(g->reads > 0));
+    uint64_t read = e2e_counter(&manager, COUNTER_bytes_read);
+    ck_assert(
+        UNTIL(e2e_counter(&manager, COUNTER_bytes_read) > read + 1000000));
+    kill(pid, SIGSTOP);
+    double stopped = p99_us(mq, ms);
+    /* Cut off, passed over: all within its time. */
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+    double after = p99_us(mq, ms);
+    support_kill(pid);
+    e2e_figure(_i,
+               "p99 of a small GET: alone %.0f us, next to a reader of 100 "
+               "MB that is stopped %.0f us (%.2f), after that %.0f us",
+               alone, stopped, stopped / alone, after);
+    ck_assert(stopped < 1e6);
+    mqredis_close(mq);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) == 0));
+    stop();
+}
+END_TEST
+
+/* One that dies in the middle costs its own reply. */
+START_TEST(test_reader_dies_in_the_middle)
+{
+    start(_i, NULL);
+    put_value("big", WAY, 1);
+    for (int i = 0; i < 4; i++) {
+        struct e2e_actor *a = support_shared(sizeof(*a));
+        uint64_t read = e2e_counter(&manager, COUNTER_bytes_read);
+        a->deaf = true;
+        e2e_actor_start(a, manager.channel, TIMEOUT_MS, "GET big");
+        ck_assert(
+            UNTIL(e2e_counter(&manager, COUNTER_bytes_read) > read + 50000));
+        support_kill(a->pid);
+        check_in_step();
+        ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
+        ck_assert_uint_eq(e2e_counter(&manager, COUNTER_discarded),
+                          (unsigned)i + 1);
+    }
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_disconnects), 0);
+    stop();
+}
+END_TEST
+
+/* ---- anybody dies at any moment ---- */
+
+#define WORKERS 5
+
+struct restless {
+    struct e2e_manager *m;
+    int number;
+    _Atomic uint64_t right, failed;
+    char wrong[200];
+};
+
+/* What a value says of itself. */
+struct label {
+    uint64_t number, turn, len;
+};
+
+static bool wrong(struct restless *w, const char *what,
+                  const struct mqredis_reply *r)
+{
+    snprintf(w->wrong, sizeof(w->wrong), "%s: type %d, %s, %zu bytes: %.100s",
+             what, (int)r->type, mqredis_status_str(r->status), r->len,
+             r->type == MQREDIS_FAILURE || r->type == MQREDIS_ERROR ? r->str
+                                                                    : "");
+    return false;
+}
+
+/* Statuses that a death may bring. */
+static bool excused(const struct mqredis_reply *r)
+{
+    return r->type == MQREDIS_FAILURE &&
+           (r->status == MQREDIS_LOST || r->status == MQREDIS_UNAVAILABLE ||
+            r->status == MQREDIS_EXPIRED);
+}
+
+static bool check_turn(struct restless *w, struct mqredis *mq, uint64_t turn,
+                       size_t len)
+{
+    char key[16];
+    struct label label = {(uint64_t)w->number, turn, len};
+    snprintf(key, sizeof(key), "k%d", w->number);
+    char *data = large_new(len, turn);
+    memcpy(data, &label, sizeof(label));
+    struct mqredis_reply *r = mqredis_set(mq, key, data, len);
+    bool set = r->type == MQREDIS_STATUS;
+    bool fine = set || excused(r) || wrong(w, "SET", r);
+    *(set ? &w->right : &w->failed) += 1;
+    mqredis_free(r);
+    free(data);
+    if (!fine)
+        return false;
+    r = mqredis_get(mq, key);
+    if (r->type == MQREDIS_STRING) {
+        /* Ours, whole, and no older than the last that was certain. */
+        memcpy(&label, r->str, r->len < sizeof(label) ? r->len : sizeof(label));
+        fine = r->len >= sizeof(label) && label.len == r->len &&
+               label.number == (uint64_t)w->number &&
+               (!set || label.turn == turn);
+        char *expect = large_new(r->len, label.turn);
+        memcpy(expect, &label, sizeof(label));
+        fine = fine && memcmp(expect, r->str, r->len) == 0;
+        free(expect);
+        w->right++;
+        if (!fine)
+            wrong(w, "crossed GET", r);
+    } else if (r->type != MQREDIS_NIL || set) {
+        fine = excused(r) || wrong(w, "GET", r);
+        w->failed++;
+    }
+    mqredis_free(r);
+    return fine;
+}
+
+static void be_restless(void *arg)
+{
+    static const size_t lengths[] = {100,    5000,          70000,
+                                     300000, 2 * LARGE_MIB, 900};
+    struct restless *w = arg;
+    struct random_stream ids;
+    CHILD_REQUIRE(random_stream_init(&ids) == ERR_OK);
+    struct mqredis *mq = large_open(w->m);
+    for (;;) {
+        uint64_t turn = random_stream_next(&ids);
+        if (!check_turn(w, mq, turn, lengths[turn % 6] + turn % 50))
+            _exit(1);
+    }
+}
+
+static void check_crowd(const struct restless *w)
+{
+    for (int i = 0; i < WORKERS; i++)
+        ck_assert_msg(w[i].wrong[0] == '\0', "worker %d: %s", i, w[i].wrong);
+}
+
+static void kill_all(const pid_t *pids)
+{
+    for (int i = 0; i < WORKERS; i++)
+        support_kill(pids[i]);
+}
+
+/* Whoever is killed, when: the next start is clean. */
+static void end_with_everything_killed(const pid_t *pids, bool guardian)
+{
+    char channel[sizeof(manager.channel)];
+    strcpy(channel, manager.channel);
+    if (guardian)
+        kill(manager.guardian, SIGKILL);
+    e2e_manager_kill(&manager);
+    kill_all(pids);
+    ck_assert(e2e_guardian_gone(&manager));
+    e2e_manager_start(&manager, channel, e2e_uri(&redis), NULL);
+    ck_assert_msg(UNTIL(large_leftovers(&manager) == 0), "%d left",
+                  large_leftovers(&manager));
+}
+
+START_TEST(test_killed_at_any_moment)
+{
+    const int kills = e2e_long() ? 200 : large_slow ? 10 : 20;
+    struct restless *w = support_shared(WORKERS * sizeof(*w));
+    pid_t pids[WORKERS];
+    uint64_t right = 0, failed = 0;
+    e2e_start(&redis, &manager, _i, NULL);
+    srand((unsigned)getpid());
+    for (int i = 0; i < WORKERS; i++) {
+        w[i].m = &manager;
+        w[i].number = i;
+        pids[i] = support_fork(be_restless, &w[i]);
+    }
+    for (int k = 0; k < kills; k++) {
+        uint64_t before = w[k % WORKERS].right;
+        ck_assert_msg(UNTIL(w[k % WORKERS].right > before ||
+                            w[k % WORKERS].wrong[0] != '\0'),
+                      "worker %d stands still", k % WORKERS);
+        support_sleep_ms(rand() % 40);
+        check_crowd(w);
+        if (k % 10 == 9) {
+            end_with_everything_killed(pids, k % 20 == 19);
+        } else if (k % 3 == 0) {
+            char channel[sizeof(manager.channel)];
+            strcpy(channel, manager.channel);
+            e2e_manager_kill(&manager);
+            e2e_manager_start(&manager, channel, e2e_uri(&redis), NULL);
+            continue;
+        } else {
+            support_kill(pids[rand() % WORKERS]);
+        }
+        for (int i = 0; i < WORKERS; i++)
+            if (kill(pids[i], 0) < 0)
+                pids[i] = support_fork(be_restless, &w[i]);
+    }
+    check_crowd(w);
+    end_with_everything_killed(pids, false);
+    for (int i = 0; i < WORKERS; i++) {
+        right += w[i].right;
+        failed += w[i].failed;
+    }
+    e2e_figure(_i, "%d kills: %llu answers right, %llu without one", kills,
+               (unsigned long long)right, (unsigned long long)failed);
+    ck_assert_uint_gt(right, 0);
+    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+}
+END_TEST
+
+int main(void)
+{
+    large_prepare();
+    Suite *s = suite_create("large_faults");
+    TCase *tc = tcase_create("redis");
+    tcase_set_timeout(tc, 60);
+    tcase_add_unchecked_fixture(tc, support_scratch_setup,
+                                support_scratch_teardown);
+    e2e_add(tc, test_redis_dies_in_a_large_write);
+    e2e_add(tc, test_redis_dies_in_a_large_write_and_nothing_waits);
+    e2e_add(tc, test_worker_and_redis_die_in_a_large_write);
+    e2e_add(tc, test_redis_dies_in_a_large_reply);
+    suite_add_tcase(s, tc);
+    tc = tcase_create("readers");
+    tcase_set_timeout(tc, 60);
+    tcase_add_unchecked_fixture(tc, support_scratch_setup,
+                                support_scratch_teardown);
+    e2e_add(tc, test_stalled_reply_is_cut_off);
+    e2e_add(tc, test_slow_reader_gets_all_of_it);
+    e2e_add(tc, test_many_stalled_readers_hurt_only_themselves);
+    tcase_add_test(tc, test_many_stalled_readers_by_tls);
+    e2e_add(tc, test_others_next_to_a_stopped_reader);
+    e2e_add(tc, test_reader_dies_in_the_middle);
+    suite_add_tcase(s, tc);
+    tc = tcase_create("kill");
+    tcase_set_timeout(tc, e2e_long() ? 600 : 90);
+    tcase_add_unchecked_fixture(tc, support_scratch_setup,
+                                support_scratch_teardown);
+    e2e_add(tc, test_killed_at_any_moment);
+    suite_add_tcase(s, tc);
+    SRunner *runner = srunner_create(s);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
