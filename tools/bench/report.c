@@ -231,9 +231,11 @@ static void print_goal(FILE *f, const char *text, bool at_least, double bound,
                        struct range r)
 {
     bool met = at_least ? r.median >= bound : r.median <= bound;
-    fprintf(f, "| %s | %s %.2f | %.2f | %.2f-%.2f | %s |\n", text,
-            at_least ? "≥" : "≤", bound, r.median, r.low, r.high,
-            met ? "met" : "**missed**");
+    fprintf(f, "| %s | %s %.2f | %.2f |", text, at_least ? "≥" : "≤", bound,
+            r.median);
+    if (r.low < r.high) /* else there was one series, no rounds */
+        fprintf(f, " %.2f-%.2f", r.low, r.high);
+    fprintf(f, " | %s |\n", met ? "met" : "**missed**");
 }
 
 static void print_short_goals(FILE *f, const struct short_results *s)
