@@ -143,7 +143,7 @@ static void connect_now(struct conn *c)
 {
     struct err_text why = {""};
     c->refused = false;
-    enum err e = stream_connect(&c->stream, &c->options->uri, &why);
+    enum err e = stream_connect(&c->stream, &c->options->uri, c->attempt, &why);
     if (e == ERR_OK) {
         e = loop_add(c->loop, &c->watcher, c->stream.fd, EPOLLOUT, conn_ready,
                      c);

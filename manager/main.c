@@ -1,6 +1,7 @@
 /* mqredis-manager: parses its options, becomes the manager, serves. */
 #include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sysexits.h>
 
 #include "manager/check.h"
@@ -20,6 +21,9 @@ int main(int argc, char **argv)
     struct err_text why = {""};
     enum options_verdict verdict;
     log_init("mqredis-manager", LOG_LEVEL_INFO);
+    /* A resolver that does not answer holds up the one thread there is: the
+     * usual ten seconds and more for each attempt are too long. */
+    setenv("RES_OPTIONS", "timeout:1 attempts:2", 0);
     if (options_parse(&options, argc, argv, &verdict, &why) != ERR_OK) {
         log_error("%s", why.text);
         return EX_USAGE;

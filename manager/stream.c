@@ -51,10 +51,29 @@ static enum err start_unix(struct stream *s, const struct uri *uri,
     return start(s, (const struct sockaddr *)&addr, sizeof(addr), AF_UNIX, why);
 }
 
-/* A name is looked up here, while nothing is connected: no command in flight
- * waits for it. An address needs no look-up. */
+/* That an address does not answer shows later, so the next attempt begins with
+ * the next one: a host with a broken IPv6 is reached by IPv4. */
+static enum err start_any(struct stream *s, const struct addrinfo *list,
+                          uint32_t attempt, struct err_text *why)
+{
+    uint32_t count = 0;
+    for (const struct addrinfo *a = list; a != NULL; a = a->ai_next)
+        count++;
+    const struct addrinfo *a = list;
+    for (uint32_t skip = attempt % count; skip > 0; skip--)
+        a = a->ai_next;
+    enum err e = ERR_INVALID;
+    for (uint32_t i = 0; i < count && e != ERR_OK; i++) {
+        e = start(s, a->ai_addr, a->ai_addrlen, a->ai_family, why);
+        a = a->ai_next ? a->ai_next : list;
+    }
+    return e;
+}
+
+/* A name is looked up here, and everybody waits for it (main.c keeps that
+ * short). An address needs no look-up. */
 static enum err start_tcp(struct stream *s, const struct uri *uri,
-                          struct err_text *why)
+                          uint32_t attempt, struct err_text *why)
 {
     char port[8];
     snprintf(port, sizeof(port), "%u", (unsigned)uri->port);
@@ -65,18 +84,17 @@ static enum err start_tcp(struct stream *s, const struct uri *uri,
     if (r != 0)
         return err_say(why, ERR_INVALID, "cannot find the host: %s",
                        gai_strerror(r));
-    enum err e = ERR_INVALID;
-    for (struct addrinfo *a = list; a != NULL && e != ERR_OK; a = a->ai_next)
-        e = start(s, a->ai_addr, a->ai_addrlen, a->ai_family, why);
+    enum err e = start_any(s, list, attempt, why);
     freeaddrinfo(list);
     return e;
 }
 
 enum err stream_connect(struct stream *s, const struct uri *uri,
-                        struct err_text *why)
+                        uint32_t attempt, struct err_text *why)
 {
     s->fd = -1;
-    return uri->is_unix ? start_unix(s, uri, why) : start_tcp(s, uri, why);
+    return uri->is_unix ? start_unix(s, uri, why)
+                        : start_tcp(s, uri, attempt, why);
 }
 
 static void set_tcp_options(int fd)

@@ -18,11 +18,12 @@ struct stream {
     bool want_write; /* TLS: reading goes on once it can write */
 };
 
-/* Begins to connect. ERR_OK: connected already, or on the way: wait until the
+/* Begins to connect. Of a host with several addresses each attempt begins with
+ * another one. May wait for the resolver, if the host is a name. ERR_OK: connected already, or on the way: wait until the
  * descriptor is writable, then call stream_connected. ERR_SYS, ERR_INVALID (no
  * such host), with a line that does not name the address. */
 MUST_CHECK enum err stream_connect(struct stream *s, const struct uri *uri,
-                                   struct err_text *why);
+                                   uint32_t attempt, struct err_text *why);
 
 /* The outcome of the connect; sets the socket's options. With `tls` the TLS
  * handshake is to follow. */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -381,6 +382,63 @@ START_TEST(test_sighup_reads_the_password_again)
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
     /* A password is nothing for a log. */
     ck_assert(!logged("first") && !logged("second") && !logged("third"));
+}
+END_TEST
+
+/* ---- hosts with two addresses ---- */
+
+static bool listen_at(int family, const void *address, socklen_t len, int *fd)
+{
+    *fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int yes = 1;
+    if (*fd >= 0 && family == AF_INET6)
+        setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof(yes));
+    return *fd >= 0 && bind(*fd, address, len) == 0 && listen(*fd, 8) == 0;
+}
+
+/* Something takes connections at the first address and never says a word. */
+START_TEST(test_second_address_is_tried)
+{
+    struct sockaddr_in6 dumb = {.sin6_family = AF_INET6,
+                                .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    socklen_t len = sizeof(dumb);
+    int fd;
+    if (!listen_at(AF_INET6, &dumb, len, &fd) ||
+        getsockname(fd, (struct sockaddr *)&dumb, &len) < 0) {
+        support_skip("test_second_address_is_tried", "no IPv6 here");
+        return;
+    }
+    char options[64], uri[64], script[768];
+    int port = ntohs(dumb.sin6_port);
+    snprintf(options, sizeof(options), "--bind 127.0.0.1 --port %d", port);
+    if (!redis_start(&guarded, "second", options))
+        return;
+    snprintf(uri, sizeof(uri), "redis://two.example:%d", port);
+    write_file(support_path("hosts"),
+               "::1 two.example\n127.0.0.1 two.example\n");
+    snprintf(script, sizeof(script),
+             "mount --bind %s /etc/hosts || { echo no mount; exit 0; }; "
+             "exec \"$MQREDIS_BUILD\"/mqredis-manager --msgsize 1024 "
+             "--channel two --connect-timeout 300 --reconnect-max 100 "
+             "--redis %s",
+             support_path("hosts"), uri);
+    const char *const argv[] = {"unshare", "--mount", "sh", "-c", script, NULL};
+    snprintf(manager.log, sizeof(manager.log), "%s", support_path("two.log"));
+    int log =
+        open(manager.log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+    manager.pid = e2e_spawn(argv, log, log);
+    close(log);
+    ck_assert_msg(
+        UNTIL(logged("ready") || waitpid(manager.pid, NULL, WNOHANG) != 0),
+        "%s", e2e_log(&manager));
+    if (logged("no mount") || logged("unshare: ")) {
+        support_skip("test_second_address_is_tried", "no mount namespace here");
+        return;
+    }
+    ck_assert_msg(logged("ready"), "%s", e2e_log(&manager));
+    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+    redis_stop(&guarded);
+    close(fd);
 }
 END_TEST
 
@@ -810,6 +868,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_journal_lines_have_priorities);
     tcase_add_test(t, test_other_logs_have_none);
     tcase_add_test(t, test_sighup_reads_the_password_again);
+    tcase_add_test(t, test_second_address_is_tried);
     tcase_add_test(t, test_pause_and_resume);
     tcase_add_test(t, test_control_lines_that_are_none);
     tcase_add_test(t, test_drain_by_word);
