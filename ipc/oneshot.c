@@ -18,7 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TEMPORARY_MAX_AGE_S 60
+/* How long a pipe may be in the making: two system calls. */
+#define TEMPORARY_MAX_AGE_S 5
 
 void oneshot_name(char name[ONESHOT_NAME_MAX], uint64_t client, uint64_t slot)
 {

@@ -22,6 +22,7 @@
 
 #define HOUSEKEEPING_NS (5 * NS_PER_S)
 #define SWEEP_NS (60 * NS_PER_S)
+#define SWEEP_YOUNG_NS (10 * NS_PER_S)
 #define MESSAGES_PER_ROUND 64
 
 /* ---- state ---- */
@@ -443,7 +444,9 @@ static void keep_house(struct manager *m, uint64_t now)
         begin_drain(m, "the queue is gone");
     }
     if (now >= m->sweep_ns) {
-        m->sweep_ns = now + SWEEP_NS;
+        /* Of those who died in the middle of making a pipe, only time tells. */
+        bool young = now < m->state.started_ns + SWEEP_NS;
+        m->sweep_ns = now + (young ? SWEEP_YOUNG_NS : SWEEP_NS);
         readers_sweep(&m->readers);
     }
 }
