@@ -11,9 +11,10 @@
 #include "ipc/random.h"
 
 #define BACKOFF_BASE_MS 50
-/* How long a lagging reader of a long reply may hold up its connection; then
- * its backlog fills, and at its bound the reply is cut off. */
-#define SLOW_PATIENCE_NS (50 * NS_PER_MS)
+/* How long a lagging reader of a long reply may hold up the connection of small
+ * ones; then its backlog fills, and at its bound the reply is cut off. A worker
+ * that is merely not scheduled for a while must not lose its reply. */
+#define SLOW_PATIENCE_NS (200 * NS_PER_MS)
 #define SLOW_RESUME (256 * 1024)
 /* Writing that waited this long is worth a look at deadlines. */
 #define PURGE_AFTER_NS (5 * NS_PER_MS)
