@@ -391,6 +391,14 @@ struct restless {
     char wrong[200];
 };
 
+/* SETs that nobody knows of, of one life: they may be executed late, out of the
+ * socket of a manager that was killed. */
+#define UNKNOWN_MAX 4096
+struct unknown {
+    uint64_t turn[UNKNOWN_MAX];
+    int count;
+};
+
 /* What a value says of itself. */
 struct label {
     uint64_t number, turn, len;
@@ -414,17 +422,28 @@ static bool excused(const struct mqredis_reply *r)
             r->status == MQREDIS_EXPIRED);
 }
 
-static bool check_turn(struct restless *w, struct mqredis *mq, uint64_t turn,
-                       size_t len)
+static bool may_be(const struct unknown *u, uint64_t turn)
 {
-    char key[16];
+    for (int i = 0; i < u->count; i++)
+        if (u->turn[i] == turn)
+            return true;
+    return false;
+}
+
+/* A key belongs to one life of one worker. */
+static bool check_turn(struct restless *w, struct mqredis *mq,
+                       struct unknown *u, uint64_t turn, size_t len)
+{
+    char key[48];
     struct label label = {(uint64_t)w->number, turn, len};
-    snprintf(key, sizeof(key), "k%d", w->number);
+    snprintf(key, sizeof(key), "k%d-%ld", w->number, (long)getpid());
     char *data = large_new(len, turn);
     memcpy(data, &label, sizeof(label));
     struct mqredis_reply *r = mqredis_set(mq, key, data, len);
     bool set = r->type == MQREDIS_STATUS;
     bool fine = set || excused(r) || wrong(w, "SET", r);
+    if (r->status == MQREDIS_LOST && u->count < UNKNOWN_MAX)
+        u->turn[u->count++] = turn;
     *(set ? &w->right : &w->failed) += 1;
     mqredis_free(r);
     free(data);
@@ -436,14 +455,20 @@ static bool check_turn(struct restless *w, struct mqredis *mq, uint64_t turn,
         memcpy(&label, r->str, r->len < sizeof(label) ? r->len : sizeof(label));
         fine = r->len >= sizeof(label) && label.len == r->len &&
                label.number == (uint64_t)w->number &&
-               (!set || label.turn == turn);
+               (!set || label.turn == turn || may_be(u, label.turn));
         char *expect = large_new(r->len, label.turn);
         memcpy(expect, &label, sizeof(label));
         fine = fine && memcmp(expect, r->str, r->len) == 0;
         free(expect);
         w->right++;
         if (!fine)
-            wrong(w, "crossed GET", r);
+            snprintf(w->wrong, sizeof(w->wrong),
+                     "crossed GET: %llu %llx %llu, asked for %d %llx %zu (SET "
+                     "%d)",
+                     (unsigned long long)label.number,
+                     (unsigned long long)label.turn,
+                     (unsigned long long)label.len, w->number,
+                     (unsigned long long)turn, len, set);
     } else if (r->type != MQREDIS_NIL || set) {
         fine = excused(r) || wrong(w, "GET", r);
         w->failed++;
@@ -457,12 +482,13 @@ static void be_restless(void *arg)
     static const size_t lengths[] = {100,    5000,          70000,
                                      300000, 2 * LARGE_MIB, 900};
     struct restless *w = arg;
+    static struct unknown u;
     struct random_stream ids;
     CHILD_REQUIRE(random_stream_init(&ids) == ERR_OK);
     struct mqredis *mq = large_open(w->m);
     for (;;) {
         uint64_t turn = random_stream_next(&ids);
-        if (!check_turn(w, mq, turn, lengths[turn % 6] + turn % 50))
+        if (!check_turn(w, mq, &u, turn, lengths[turn % 6] + turn % 50))
             _exit(1);
     }
 }
@@ -490,8 +516,10 @@ static void end_with_everything_killed(const pid_t *pids, bool guardian)
     kill_all(pids);
     ck_assert(e2e_guardian_gone(&manager));
     e2e_manager_start(&manager, channel, e2e_uri(&redis), NULL);
-    ck_assert_msg(UNTIL(large_leftovers(&manager) == 0), "%d left",
-                  large_leftovers(&manager));
+    /* A pipe in the making is no leftover before it is some seconds old. */
+    ck_assert_msg(UNTIL(large_leftovers(&manager) == 0) ||
+                      UNTIL(large_leftovers(&manager) == 0),
+                  "%d left", large_leftovers(&manager));
 }
 
 START_TEST(test_killed_at_any_moment)
