@@ -1,10 +1,10 @@
 /*
  * broadcast: every message to every subscriber, each through a pipe of its own.
  *
- * A subscription is requested like any command (message.h) and its answer is
- * the subscriber's pipe for good: a stream of chunks (struct reply_chunk) which
- * goes on until the subscriber closes the pipe or END comes. What the fields
- * mean in a stream:
+ * A subscription is requested like any command (message.h), with
+ * MESSAGE_STREAM, and its answer is the subscriber's pipe for good: a stream of
+ * chunks (struct reply_chunk) which goes on until the subscriber closes the
+ * pipe or END comes. What the fields mean in a stream:
  *
  *     request   repeated in every chunk, as always
  *     length    of the bytes that follow, see the table

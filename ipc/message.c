@@ -24,7 +24,7 @@ enum err message_parse(const char *data, size_t len, unsigned priority,
                        "install worker and manager of one release",
                        h.version, MESSAGE_VERSION);
     if (h.flags & ~(unsigned)(MESSAGE_INDEPENDENT | MESSAGE_PAYLOAD |
-                             MESSAGE_BODY))
+                             MESSAGE_BODY | MESSAGE_STREAM))
         return err_say(why, ERR_INVALID, "message with unknown flags 0x%x",
                        h.flags);
     if (priority != 0)

@@ -39,9 +39,11 @@ enum message_flag {
     MESSAGE_INDEPENDENT = 1 << 0, /* commands are merely sent together */
     MESSAGE_PAYLOAD = 1 << 1,     /* '@' arguments have their bytes in the
                                      slot's payload file */
-    MESSAGE_BODY = 1 << 2         /* the commands stand at the beginning of
+    MESSAGE_BODY = 1 << 2,        /* the commands stand at the beginning of
                                      that file; the message has their length,
                                      a uint64_t, in their place */
+    MESSAGE_STREAM = 1 << 3       /* the sender expects a stream, see
+                                     broadcast.h: its command subscribes */
 };
 
 /* The most bytes of commands (without '@' arguments) that go by a file. */

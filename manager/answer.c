@@ -65,6 +65,7 @@ enum err answers_take(struct answers *a, const struct message_header *h,
         .taken_ns = a->now_ns,
         .reader = reader,
         .client = h->client,
+        .stream = (h->flags & MESSAGE_STREAM) != 0,
         .ncommands = h->ncommands,
     };
     a->inflight += h->ncommands;

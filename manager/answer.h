@@ -28,6 +28,7 @@ struct request {
     uint64_t client;
     uint32_t ncommands;
     uint32_t answered;
+    bool stream;  /* what it asks for is to be a stream */
     bool cut;     /* of the reply at hand, only the end is told */
     bool laned;   /* counted in its sender's lane */
     uint8_t lane; /* enum lane */

@@ -89,6 +89,12 @@ void pubsub_request(struct pubsub *p, const struct run *run)
         answer_fail(p->answers, req, 0, 1, REPLY_INVALID,
                     "%.*s: a subscription ends when its stream is closed",
                     (int)(word.len < 32 ? word.len : 32), word.data);
+    } else if (!req->stream) {
+        answer_fail(p->answers, req, 0, 1, REPLY_INVALID,
+                    "%s answers more than once: use mqredis-worker %s, or "
+                    "the library's streams",
+                    pattern ? "PSUBSCRIBE" : "SUBSCRIBE",
+                    pattern ? "psubscribe" : "subscribe");
     } else if (argc < 2) {
         answer_fail(p->answers, req, 0, 1, REPLY_INVALID,
                     "%s needs at least one name",

@@ -174,6 +174,11 @@ START_TEST(test_refusals)
     ck_assert_int_eq(why.status, MQREDIS_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(why.text, "--max-subscribers"));
     ck_assert_int_eq(mqredis_stream_renew(s, 0, &why), MQREDIS_INVALID);
+    /* A call that takes one reply can't subscribe. */
+    struct mqredis_reply *r = mqredis_command(mq, "PSUBSCRIBE n*");
+    ck_assert_int_eq(r->status, MQREDIS_INVALID);
+    ck_assert_ptr_nonnull(strstr(r->str, "mqredis-worker psubscribe"));
+    mqredis_free(r);
     mqredis_stream_close(s);
     mqredis_stream_close(NULL);
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);

@@ -26,6 +26,7 @@ enum err sub_open(struct sub *s, const char *channel, int64_t timeout_ms,
         return e;
     size_t len = e2e_commands(payload, sizeof(payload), &n, command);
     e = e2e_begin(&s->client, &s->call, n, payload, len, timeout_ms);
+    s->call.header.flags = MESSAGE_STREAM;
     if (e == ERR_OK)
         e = e2e_send(&s->client, &s->call);
     broadcast_init(&s->stream, s->call.header.request);

@@ -98,6 +98,7 @@ static char *make_message(struct mqredis_stream *s, uint64_t deadline_ns,
     struct message_header h = {
         .magic = MESSAGE_MAGIC,
         .version = MESSAGE_VERSION,
+        .flags = MESSAGE_STREAM,
         .epoch = link->tx.epoch,
         .client = link->pool.client,
         .slot = s->slot.slot,
