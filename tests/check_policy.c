@@ -479,7 +479,7 @@ START_TEST(test_dedicate)
     judge_text(policy, "GET a; mod.bread k", false, got, &why);
     ck_assert_str_eq(got, "SR");
     judge_text(policy, "MULTI; mod.bread k; EXEC", false, got, &why);
-    ck_assert_str_eq(got, "SSS;S");
+    ck_assert_str_eq(got, "SSS;D");
     static const char *const wrong[] = {
         "SELECT", "MULTI", "wait",  "EXEC",    "SUBSCRIBE",   "client|reply",
         "a b",    "",      "@read", "GET,SET", "script|kill", "monitor"};
