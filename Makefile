@@ -209,6 +209,9 @@ TESTS += $(large_tests)
 $(foreach t,$(large_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/large.o $$(lib_obj)))
 
+# Runs tests/chaos, below.
+TESTS += check_chaos
+
 TESTS += check_mqstat check_mqstat_live
 EXTRA_check_mqstat := $(support) $(BUILD)/obj/tests/json.o
 EXTRA_check_mqstat_live := $(support)
@@ -328,7 +331,7 @@ tests_bin := $(TESTS:%=$(BUILD)/tests/%)
 
 tests: $(tests_bin) ## build the test suites
 
-check: all tests $(examples_bin) ## run every suite; TESTS="check_a check_b" for some
+check: all tests $(BUILD)/tests/chaos $(examples_bin) ## run every suite; TESTS="check_a check_b" for some
 	tests/run $(BUILD) $(TESTS)
 
 # Asked of pkg-config only by a recipe that needs it: building the programs
@@ -341,6 +344,24 @@ $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
 	@mkdir -p $(@D)
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) \
 	    $(shell pkg-config --libs check) $(LIBS)
+
+# ---- faults ------------------------------------------------------------------
+
+chaos_obj := $(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main world worker \
+             history faults verdict) $(support) \
+             $(BUILD)/obj/tests/support_redis.o $(BUILD)/obj/tests/proxy.o
+
+$(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main world): ALL_CFLAGS += \
+    $(shell pkg-config --cflags check)
+
+$(BUILD)/tests/chaos: $(chaos_obj) $$(lib_obj) $(BUILD)/libipc.a
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) \
+	    $(shell pkg-config --libs check) $(LIBS)
+
+chaos: all $(BUILD)/tests/chaos ## real programs under random faults: SECONDS=30 SEED=
+	MQREDIS_BUILD=$(BUILD) tools/in-namespace $(BUILD)/tests/chaos \
+	    $(SECONDS) $(SEED)
 
 # ---- fuzzing: always clang, a build folder of its own ------------------------
 
@@ -441,7 +462,7 @@ clean: ## remove everything built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
-.PHONY: all run bench tests check fuzz install uninstall clean help
+.PHONY: all run bench tests check chaos fuzz install uninstall clean help
 .DELETE_ON_ERROR:
 
 -include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)

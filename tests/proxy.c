@@ -100,7 +100,7 @@ static bool hand_on(struct run *r, struct pair *p, struct way *w)
 {
     if (w->len == 0 || clock_ns() < w->due_ns)
         return true;
-    size_t n = w->len - w->sent;
+    size_t n = r->control->crumbs ? 1 : w->len - w->sent;
     bool cut = w == &p->reply && p->cut_in >= 0 && (size_t)p->cut_in <= n;
     if (cut)
         n = (size_t)p->cut_in;

@@ -15,6 +15,7 @@ struct proxy_control {
     /* Cuts a connection after a random number of bytes of replies, at most
      * this many; 0: never. */
     _Atomic int cut_max;
+    _Atomic bool crumbs; /* hands on one byte at a time */
     _Atomic bool deaf;   /* reads nothing that comes from the manager */
     _Atomic bool mute;   /* reads nothing that comes from Redis */
     _Atomic bool closed; /* ends all connections, and each new one at once */

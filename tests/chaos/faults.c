@@ -1,0 +1,150 @@
+/* One fault at a time; several may be in effect together. */
+#include "tests/chaos/faults.h"
+
+#include <signal.h>
+
+#include "ipc/clock.h"
+
+const char *const fault_names[FAULT_TYPES] = {
+    [FAULT_WORKER_KILL] = "worker-kill",
+    [FAULT_WORKER_TERM] = "worker-term",
+    [FAULT_WORKER_STOP] = "worker-stop",
+    [FAULT_MANAGER_KILL] = "manager-kill",
+    [FAULT_MANAGER_TERM] = "manager-term",
+    [FAULT_MANAGER_STOP] = "manager-stop",
+    [FAULT_GUARDIAN_KILL] = "guardian-kill",
+    [FAULT_BOTH_KILL] = "manager+guardian-kill",
+    [FAULT_TAKEOVER] = "takeover",
+    [FAULT_REDIS_KILL] = "redis-kill",
+    [FAULT_REDIS_TERM] = "redis-term",
+    [FAULT_REDIS_STOP] = "redis-stop",
+    [FAULT_DELAY] = "delay",
+    [FAULT_CUT] = "cut",
+    [FAULT_CRUMBS] = "crumbs",
+    [FAULT_DEAF] = "deaf",
+    [FAULT_MUTE] = "mute",
+    [FAULT_CLOSED] = "closed",
+};
+
+/* How often, in relation to each other. */
+static const unsigned weights[FAULT_TYPES] = {
+    [FAULT_WORKER_KILL] = 14,  [FAULT_WORKER_TERM] = 4,
+    [FAULT_WORKER_STOP] = 10,  [FAULT_MANAGER_KILL] = 6,
+    [FAULT_MANAGER_TERM] = 4,  [FAULT_MANAGER_STOP] = 5,
+    [FAULT_GUARDIAN_KILL] = 2, [FAULT_BOTH_KILL] = 2,
+    [FAULT_TAKEOVER] = 6,      [FAULT_REDIS_KILL] = 4,
+    [FAULT_REDIS_TERM] = 1,    [FAULT_REDIS_STOP] = 4,
+    [FAULT_DELAY] = 6,         [FAULT_CUT] = 8,
+    [FAULT_CRUMBS] = 4,        [FAULT_DEAF] = 3,
+    [FAULT_MUTE] = 3,          [FAULT_CLOSED] = 3,
+};
+
+static enum fault choose(struct dice *d)
+{
+    unsigned sum = 0, i = 0;
+    for (unsigned k = 0; k < FAULT_TYPES; k++)
+        sum += weights[k];
+    unsigned roll = dice_below(d, sum);
+    while (roll >= weights[i])
+        roll -= weights[i++];
+    return (enum fault)i;
+}
+
+static bool hit_worker(struct world *w, enum fault fault)
+{
+    struct seat *seat = &w->seats[dice_below(&w->dice, w->seat_count)];
+    int ms = dice_between(&w->dice, 5, 1500);
+    if (seat->player.pid == 0)
+        return false;
+    world_note(w, "%s w%u (%ld)", fault_names[fault], seat->history->id,
+               (long)seat->player.pid);
+    if (fault == FAULT_WORKER_STOP) {
+        seat->history->stops++;
+        world_stop(&seat->player, ms);
+        return true;
+    }
+    world_resume(&seat->player);
+    kill(seat->player.pid, fault == FAULT_WORKER_KILL ? SIGKILL : SIGTERM);
+    return true;
+}
+
+static bool hit_manager(struct world *w, enum fault fault)
+{
+    struct manager *m = world_any_manager(w);
+    int ms = dice_between(&w->dice, 5, 1500);
+    if (m == NULL)
+        return false;
+    pid_t guardian = world_guardian(m);
+    world_note(w, "%s %ld (guardian %ld)", fault_names[fault],
+               (long)m->player.pid, (long)guardian);
+    if (fault == FAULT_GUARDIAN_KILL || fault == FAULT_BOTH_KILL) {
+        if (guardian <= 0)
+            return false;
+        kill(guardian, SIGKILL);
+    }
+    if (fault == FAULT_MANAGER_STOP)
+        world_stop(&m->player, ms);
+    else if (fault == FAULT_MANAGER_TERM)
+        world_end_manager(w, m, SIGTERM);
+    else if (fault != FAULT_GUARDIAN_KILL)
+        world_end_manager(w, m, SIGKILL);
+    return true;
+}
+
+static bool hit_redis(struct world *w, enum fault fault)
+{
+    int ms = dice_between(&w->dice, 0, 1000);
+    if (w->redis.pid == 0 || (fault != FAULT_REDIS_STOP && !w->durable))
+        return false;
+    world_note(w, "%s %ld", fault_names[fault], (long)w->redis.pid);
+    if (fault == FAULT_REDIS_STOP) {
+        world_stop(&w->redis, ms);
+    } else if (fault == FAULT_REDIS_KILL) {
+        world_kill_redis(w, ms);
+    } else {
+        world_resume(&w->redis);
+        w->redis_back_ns = clock_deadline(ms);
+        kill(w->redis.pid, SIGTERM);
+    }
+    return true;
+}
+
+static bool hit_network(struct world *w, enum fault fault)
+{
+    struct proxy_control *c = w->proxy.control;
+    int ms = dice_between(&w->dice, 20, 600);
+    if (fault == FAULT_DELAY)
+        c->delay_ms = dice_between(&w->dice, 1, 60);
+    else if (fault == FAULT_CUT)
+        c->cut_max = dice_between(&w->dice, 1, 3000);
+    else if (fault == FAULT_CRUMBS)
+        c->crumbs = true;
+    else if (fault == FAULT_DEAF)
+        c->deaf = true;
+    else if (fault == FAULT_MUTE)
+        c->mute = true;
+    else
+        c->closed = true;
+    world_note(w, "proxy: %s for %d ms", fault_names[fault], ms);
+    uint64_t until = clock_deadline(ms);
+    if (until > w->heal_ns)
+        w->heal_ns = until;
+    return true;
+}
+
+void faults_strike(struct world *w, uint64_t done[FAULT_TYPES])
+{
+    enum fault fault = choose(&w->dice);
+    bool hit;
+    if (fault <= FAULT_WORKER_STOP)
+        hit = hit_worker(w, fault);
+    else if (fault <= FAULT_BOTH_KILL)
+        hit = hit_manager(w, fault);
+    else if (fault == FAULT_TAKEOVER)
+        hit = world_managers(w) == 1 && world_start_manager(w, true);
+    else if (fault <= FAULT_REDIS_STOP)
+        hit = hit_redis(w, fault);
+    else
+        hit = hit_network(w, fault);
+    done[fault] += hit;
+}

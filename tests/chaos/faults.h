@@ -1,0 +1,34 @@
+/* What is done to the world, and how often it was done. */
+#ifndef TESTS_CHAOS_FAULTS_H
+#define TESTS_CHAOS_FAULTS_H
+
+#include "tests/chaos/world.h"
+
+enum fault {
+    FAULT_WORKER_KILL,
+    FAULT_WORKER_TERM,
+    FAULT_WORKER_STOP,
+    FAULT_MANAGER_KILL,
+    FAULT_MANAGER_TERM,
+    FAULT_MANAGER_STOP,
+    FAULT_GUARDIAN_KILL,
+    FAULT_BOTH_KILL, /* manager and guardian */
+    FAULT_TAKEOVER,
+    FAULT_REDIS_KILL,
+    FAULT_REDIS_TERM,
+    FAULT_REDIS_STOP,
+    FAULT_DELAY,
+    FAULT_CUT,
+    FAULT_CRUMBS,
+    FAULT_DEAF,
+    FAULT_MUTE,
+    FAULT_CLOSED,
+    FAULT_TYPES
+};
+
+extern const char *const fault_names[FAULT_TYPES];
+
+/* Does one at random and counts it, if there is something to do it to. */
+void faults_strike(struct world *w, uint64_t done[FAULT_TYPES]);
+
+#endif

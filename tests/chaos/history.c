@@ -1,0 +1,97 @@
+/* Histories of workers: accusing, and the values that carry a step's number. */
+#include "tests/chaos/history.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/chaos/dice.h"
+
+const char *const act_names[ACT_TYPES] = {
+    [ACT_NONE] = "none",         [ACT_ECHO] = "ECHO",
+    [ACT_PUSH] = "RPUSH",        [ACT_BOTH] = "MULTI of two RPUSH",
+    [ACT_APPEND] = "APPEND",     [ACT_COUNT] = "INCR",
+    [ACT_SET] = "SET",           [ACT_GET] = "GET",
+    [ACT_BIG] = "large SET",     [ACT_BIG_GET] = "large GET",
+    [ACT_QUEUE] = "queue RPUSH", [ACT_POP] = "BLPOP",
+};
+
+const char *const fate_names[FATE_TYPES] = {
+    [FATE_OPEN] = "never answered",
+    [FATE_DONE] = "acknowledged",
+    [FATE_NOT] = "reported as not executed",
+    [FATE_MAYBE] = "lost or cancelled",
+};
+
+void history_accuse(struct history *h, const char *fmt, ...)
+{
+    if (h->accusation[0] != '\0')
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(h->accusation, sizeof(h->accusation), fmt, ap);
+    va_end(ap);
+}
+
+bool history_may_stand(const struct history *h, uint32_t number, enum act act,
+                       uint32_t last)
+{
+    if (number >= h->count || h->steps[number].act != act)
+        return false;
+    switch ((enum fate)h->steps[number].fate) {
+    case FATE_DONE:
+        return number == last;
+    case FATE_OPEN:
+    case FATE_MAYBE:
+        return true;
+    case FATE_NOT:
+    case FATE_TYPES:
+        break;
+    }
+    return false;
+}
+
+bool history_parse(const struct history *h, const char *text, size_t len,
+                   uint32_t *number)
+{
+    char own[48], *end;
+    int prefix = snprintf(own, sizeof(own), "w%u:", h->id);
+    if (len <= (size_t)prefix || len >= sizeof(own) ||
+        memcmp(text, own, (size_t)prefix) != 0)
+        return false;
+    memcpy(own, text, len);
+    own[len] = '\0';
+    unsigned long n = strtoul(own + prefix, &end, 10);
+    *number = (uint32_t)n;
+    return *end == '\0' && n < HISTORY_STEPS;
+}
+
+void history_fill(const struct history *h, uint32_t number, char *data,
+                  size_t len)
+{
+    struct dice d = {.state = ((uint64_t)h->id << 32) + number};
+    for (size_t i = 0; i < len; i += sizeof(uint64_t)) {
+        uint64_t word = dice_next(&d);
+        memcpy(data + i, &word,
+               len - i < sizeof(word) ? len - i : sizeof(word));
+    }
+    char head[48];
+    int n = snprintf(head, sizeof(head), "w%u:%u|", h->id, number);
+    memcpy(data, head, (size_t)n < len ? (size_t)n : len);
+}
+
+bool history_is_filled(const struct history *h, const char *data, size_t len,
+                       uint32_t *number)
+{
+    const char *bar = memchr(data, '|', len < 48 ? len : 48);
+    if (bar == NULL || !history_parse(h, data, (size_t)(bar - data), number))
+        return false;
+    char *wanted = malloc(len);
+    if (wanted == NULL)
+        return false;
+    history_fill(h, *number, wanted, len);
+    bool same = memcmp(wanted, data, len) == 0;
+    free(wanted);
+    return same;
+}

@@ -1,0 +1,239 @@
+/* One history after the other, structure by structure. */
+#include "tests/chaos/verdict.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support_redis.h"
+
+#define REPLY_MS 20000
+
+struct court {
+    struct world *world;
+    const struct history *h;
+    struct redis_link link;
+    uint8_t seen[HISTORY_STEPS];
+};
+
+#define accuse(c, ...)                                                         \
+    do {                                                                       \
+        char text_[400];                                                       \
+        snprintf(text_, sizeof(text_), __VA_ARGS__);                           \
+        world_accuse((c)->world, "w%u: %s", (c)->h->id, text_);                \
+    } while (0)
+
+static bool ask(struct court *c, const char *command, const char **reply,
+                size_t *len)
+{
+    redis_link_command(&c->link, command);
+    if (redis_link_reply(&c->link, REPLY_MS, reply, len) == REDIS_REPLY)
+        return true;
+    world_accuse(c->world, "redis does not answer %s at the end", command);
+    return false;
+}
+
+/* Takes a bulk string off the front of a reply. False: it is none. */
+static bool take_bulk(const char **at, const char *end, const char **text,
+                      size_t *len)
+{
+    if (*at >= end || **at != '$')
+        return false;
+    long n = strtol(*at + 1, NULL, 10);
+    const char *body = memchr(*at, '\n', (size_t)(end - *at));
+    if (n < 0 || body == NULL || end - ++body < n + 2)
+        return false;
+    *text = body;
+    *len = (size_t)n;
+    *at = body + n + 2;
+    return true;
+}
+
+static void see(struct court *c, uint32_t n, const char *where)
+{
+    const struct step *s = &c->h->steps[n];
+    if (++c->seen[n] == 2)
+        accuse(c, "step %u (%s, %s) was executed twice: it is twice in %s", n,
+               act_names[s->act], fate_names[s->fate], where);
+    if (s->fate == FATE_NOT)
+        accuse(c, "step %u (%s) was executed, but reported as not executed: %s",
+               n, act_names[s->act], where);
+}
+
+/* Reads a list of "wN:step" and marks in `seen` what is there. */
+static void read_list(struct court *c, const char *list, enum act one,
+                      enum act other)
+{
+    char command[64];
+    const char *reply, *text;
+    size_t len;
+    uint32_t n, newest = 0;
+    memset(c->seen, 0, sizeof(c->seen));
+    snprintf(command, sizeof(command), "LRANGE %s:w%u 0 -1", list, c->h->id);
+    if (!ask(c, command, &reply, &len))
+        return;
+    const char *end = reply + len, *at = memchr(reply, '\n', len);
+    at = at == NULL ? end : at + 1;
+    while (take_bulk(&at, end, &text, &len)) {
+        if (!history_parse(c->h, text, len, &n) || n >= c->h->count ||
+            (c->h->steps[n].act != one && c->h->steps[n].act != other)) {
+            accuse(c, "%s holds \"%.*s\", which it never wrote there", list,
+                   (int)(len < 60 ? len : 60), text);
+            continue;
+        }
+        see(c, n, list);
+        if (c->h->steps[n].fate != FATE_DONE)
+            continue;
+        if (n < newest)
+            accuse(c, "step %u was executed after step %u", n, newest);
+        newest = n;
+    }
+}
+
+/* Everything acknowledged must have been seen. */
+static void check_there(struct court *c, const char *where, enum act one,
+                        enum act other)
+{
+    for (uint32_t n = 0; n < c->h->count; n++) {
+        const struct step *s = &c->h->steps[n];
+        if ((s->act == one || s->act == other) && s->fate == FATE_DONE &&
+            c->seen[n] == 0)
+            accuse(c, "step %u (%s) was acknowledged, but is not in %s", n,
+                   act_names[s->act], where);
+    }
+}
+
+static void judge_logs(struct court *c)
+{
+    static bool in_log[HISTORY_STEPS];
+    read_list(c, "log", ACT_PUSH, ACT_BOTH);
+    check_there(c, "log", ACT_PUSH, ACT_BOTH);
+    for (uint32_t n = 0; n < c->h->count; n++)
+        in_log[n] = c->seen[n] > 0;
+    read_list(c, "both", ACT_BOTH, ACT_BOTH);
+    for (uint32_t n = 0; n < c->h->count; n++)
+        if (c->h->steps[n].act == ACT_BOTH && in_log[n] != (c->seen[n] > 0))
+            accuse(c, "of the transaction of step %u only half was executed",
+                   n);
+}
+
+static void judge_queue(struct court *c)
+{
+    long missing = 0, doubtful = 0;
+    uint32_t first = 0;
+    read_list(c, "queue", ACT_QUEUE, ACT_QUEUE);
+    for (uint32_t n = 0; n < c->h->count; n++) {
+        const struct step *s = &c->h->steps[n];
+        doubtful += s->act == ACT_POP &&
+                    (s->fate == FATE_MAYBE || s->fate == FATE_OPEN);
+        if (s->act != ACT_QUEUE)
+            continue;
+        if (s->popped > 0 && c->seen[n] > 0)
+            accuse(c, "step %u was popped and is still in the queue", n);
+        if (s->fate == FATE_DONE && s->popped == 0 && c->seen[n] == 0 &&
+            missing++ == 0)
+            first = n;
+    }
+    if (missing > doubtful)
+        accuse(c,
+               "%ld elements of the queue are gone (the first is step %u), "
+               "but only %ld pops are in doubt",
+               missing, first, doubtful);
+}
+
+/* A string's value; false: there is none. */
+static bool get(struct court *c, const char *key, const char **text,
+                size_t *len)
+{
+    char command[64];
+    const char *reply;
+    snprintf(command, sizeof(command), "GET %s:w%u", key, c->h->id);
+    if (!ask(c, command, &reply, len))
+        return false;
+    const char *at = reply;
+    return take_bulk(&at, reply + *len, text, len);
+}
+
+static void judge_text(struct court *c)
+{
+    const char *text;
+    size_t len;
+    memset(c->seen, 0, sizeof(c->seen));
+    if (get(c, "text", &text, &len)) {
+        for (const char *end = text + len; text < end;) {
+            char *after;
+            unsigned long n = strtoul(text, &after, 10);
+            if (*after != ';' || n >= c->h->count ||
+                c->h->steps[n].act != ACT_APPEND) {
+                accuse(c, "text holds \"%.12s\", which it never wrote there",
+                       text);
+                return;
+            }
+            see(c, (uint32_t)n, "text");
+            text = after + 1;
+        }
+    }
+    check_there(c, "text", ACT_APPEND, ACT_APPEND);
+}
+
+static void judge_count(struct court *c)
+{
+    const char *text;
+    size_t len;
+    long done = 0, doubtful = 0;
+    long value = get(c, "count", &text, &len) ? strtol(text, NULL, 10) : 0;
+    for (uint32_t n = 0; n < c->h->count; n++)
+        if (c->h->steps[n].act == ACT_COUNT) {
+            done += c->h->steps[n].fate == FATE_DONE;
+            doubtful += c->h->steps[n].fate == FATE_MAYBE ||
+                        c->h->steps[n].fate == FATE_OPEN;
+        }
+    if (value < done || value > done + doubtful)
+        accuse(c, "count is %ld after %ld INCR acknowledged and %ld in doubt",
+               value, done, doubtful);
+}
+
+static void judge_value(struct court *c, const char *key, enum act act)
+{
+    const char *text;
+    size_t len;
+    uint32_t last = UINT32_MAX, n;
+    for (uint32_t i = 0; i < c->h->count; i++)
+        if (c->h->steps[i].act == act && c->h->steps[i].fate == FATE_DONE)
+            last = i;
+    if (!get(c, key, &text, &len)) {
+        if (last != UINT32_MAX)
+            accuse(c, "%s is gone, step %u had set it", key, last);
+        return;
+    }
+    bool own = act == ACT_BIG ? history_is_filled(c->h, text, len, &n)
+                              : history_parse(c->h, text, len, &n);
+    if (!own)
+        accuse(c, "%s holds \"%.*s\", which it never wrote there", key,
+               (int)(len < 40 ? len : 40), text);
+    else if (!history_may_stand(c->h, n, act, last))
+        accuse(c,
+               "%s holds the value of step %u (%s), but the last one "
+               "acknowledged is step %d",
+               key, n, fate_names[c->h->steps[n].fate], (int)last);
+}
+
+void verdict_reach(struct world *w)
+{
+    struct redis redis = {.pid = w->redis.pid};
+    struct court c = {.world = w};
+    memcpy(redis.path, w->redis_path, sizeof(redis.path));
+    redis_link_open(&c.link, &redis);
+    for (unsigned i = 0; i < w->history_count; i++) {
+        c.h = &w->histories[i];
+        if (c.h->accusation[0] != '\0')
+            accuse(&c, "%s", c.h->accusation);
+        judge_logs(&c);
+        judge_queue(&c);
+        judge_text(&c);
+        judge_count(&c);
+        judge_value(&c, "value", ACT_SET);
+        judge_value(&c, "big", ACT_BIG);
+    }
+    redis_link_close(&c.link);
+}
