@@ -47,9 +47,15 @@ void intake_release(struct intake *in)
     in->blobs = NULL;
 }
 
-void intake_note_depth(struct intake *in)
+void intake_note_depth(struct intake *in, int taken)
 {
-    long depth = mpsc_depth(in->rx);
+    long depth = taken;
+    if (taken > 1) {
+        depth += mpsc_depth(in->rx);
+        /* Senders that slept have taken the free places. */
+        if (depth > in->rx->capacity)
+            depth = in->rx->capacity;
+    }
     if (depth > 0 && (uint64_t)depth > in->deepest) {
         in->deepest = (uint64_t)depth;
         status_gauge_set(in->status, GAUGE_deepest_queue, in->deepest);
@@ -373,7 +379,10 @@ static struct reader *open_answer(struct intake *in,
     struct reader *reader;
     enum err e = readers_get(in->readers, h->client, h->slot, &reader);
     bool gone = e != ERR_OK;
-    if (!gone && in->answers->now_ns - h->sent_ns > STALE_WAIT_NS &&
+    /* The loop has told of every pipe whose reader had gone when this round
+     * began, unless there were too many. */
+    if (!gone && in->readers->loop->crowded &&
+        in->answers->now_ns - h->sent_ns > STALE_WAIT_NS &&
         !readers_check(in->readers, reader)) {
         readers_put(in->readers, reader);
         gone = true;

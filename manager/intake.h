@@ -46,7 +46,8 @@ void intake_release(struct intake *in);
  * ERR_SYS: the queue can't be read. */
 MUST_CHECK enum err intake_one(struct intake *in);
 
-/* Notes how deep the queue is; called when it has become readable. */
-void intake_note_depth(struct intake *in);
+/* Notes how deep the queue was; called when `taken` messages were taken from it
+ * since it has become readable. */
+void intake_note_depth(struct intake *in, int taken);
 
 #endif

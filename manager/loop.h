@@ -24,6 +24,8 @@ struct watcher {
 
 struct loop {
     int epfd;
+    bool crowded;     /* more may have been ready than loop_wait handed out */
+    uint64_t spin_ns; /* looks again and again so long before it sleeps */
 };
 
 MUST_CHECK enum err loop_init(struct loop *loop);
@@ -43,9 +45,9 @@ void loop_change(struct loop *loop, struct watcher *w, uint32_t events);
 void loop_remove(struct loop *loop, struct watcher *w);
 
 /* Waits until something is ready or `deadline_ns` (0: none), sets *now_ns to
- * the time it woke up, and hands out what is ready. *now_ns is set to the time between the two, which handlers may go
- * by: what they had from before the wait may be old. Interrupted waits return
- * at once. ERR_SYS. */
+ * the time it woke up, and hands out what is ready. *now_ns is set to the time
+ * between the two, which handlers may go by: what they had from before the wait
+ * may be old. Interrupted waits return at once. ERR_SYS. */
 MUST_CHECK enum err loop_wait(struct loop *loop, uint64_t deadline_ns,
                               uint64_t *now_ns);
 

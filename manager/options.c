@@ -240,6 +240,8 @@ static const struct option_row rows[] = {
     {"raise-msg-max", NULL, KIND_FLAG, AT(raise_msg_max), 0, 0, NULL,
      "raise fs.mqueue.msg_max if the queue needs it (root)"},
     {"group", "GROUP", CALL(set_group), "let its members send"},
+    {"spin", "US", KIND_COUNT, AT(spin_us), 0, 10000, NULL,
+     "stay awake so long for what comes next; costs CPU (0: off)"},
     {"takeover", NULL, KIND_FLAG, AT(takeover), 0, 0, NULL,
      "replace the manager that serves the channel; no request fails"},
     {"exit-when-closed", NULL, KIND_FLAG, AT(exit_when_closed), 0, 0, NULL,

@@ -29,6 +29,7 @@ struct options {
     const char *client_name;
     const char *tls_ca, *tls_cert, *tls_key, *tls_server_name;
     bool when_down_fail; /* else wait */
+    uint32_t spin_us;    /* awake so long before sleeping; 0: off */
     uint32_t connections;
     uint32_t bulk_connections; /* 0 or 1 */
     uint32_t stall_timeout_ms;

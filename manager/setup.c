@@ -270,6 +270,7 @@ enum err manager_start(struct manager *m, const struct options *o,
     m->channel.dirfd = m->channel.reply_fd = m->channel.payload_fd = -1;
     *exit_status = EX_UNAVAILABLE;
     enum err e = loop_init(&m->loop);
+    m->loop.spin_ns = m->options->spin_us * NS_PER_US;
     if (e == ERR_OK)
         e = start(m, exit_status, why);
     else

@@ -15,16 +15,22 @@
 
 /* Waits for the answer of a flight that was queued; f->failed, and *why is
  * filled, if it did not come whole. */
-static void await(const struct mqredis *mq, struct flight *f,
+static void await(struct mqredis *mq, struct flight *f,
                   struct mqredis_error *why)
 {
     uint64_t end = flight_give_up_ns(f);
+    uint64_t spin = handle_spin_until(mq, end);
     struct pollfd p[2] = {
         {.fd = f->slot.fd, .events = POLLIN},
         {.fd = f->link->tx.receiver_fd, .events = 0}, /* HUP */
     };
     for (;;) {
-        int n = poll(p, 2, clock_poll_ms(end, -1));
+        int n = poll(p, 2, spin != 0 ? 0 : clock_poll_ms(end, -1));
+        if (n == 0 && spin != 0) {
+            if (clock_ns() >= spin)
+                spin = 0;
+            continue;
+        }
         if (n < 0 && errno == EINTR)
             continue;
         /* Also after a HUP or in the last moment: the guardian of a manager

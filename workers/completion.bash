@@ -32,7 +32,7 @@ _mqredis() {
         mapfile -t COMPREPLY < <(compgen -W "$(_mqredis_channels)" -- "$cur")
         return
         ;;
-    --timeout | --wait | -r | -i)
+    --timeout | --wait | --spin | -r | -i)
         return
         ;;
     esac
@@ -57,7 +57,7 @@ _mqredis() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-        -c | --channel | --timeout | --wait | -r | -i) ((i++)) ;;
+        -c | --channel | --timeout | --wait | --spin | -r | -i) ((i++)) ;;
         -*) ;;
         *) return ;;
         esac

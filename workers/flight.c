@@ -167,7 +167,7 @@ enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
         .slot = f->slot.slot,
         .request = random_stream_next(&f->link->ids),
         .deadline_ns = f->deadline_ns,
-        .pid = (uint32_t)getpid(),
+        .pid = f->link->pid,
         .prev_rtt_us = mq->prev_rtt_us,
         .ncommands = (uint32_t)f->ncommands,
     };

@@ -114,6 +114,7 @@ static enum mqredis_status link_open(const struct mqredis *mq,
     oneshot_pool_init(&link->pool, link->ch.reply_fd, link->ch.owner,
                       seed.client);
     link->ids.state = seed.ids;
+    link->pid = (uint32_t)getpid();
     link->refs = 1;
     *out = link;
     return MQREDIS_OK;
@@ -312,6 +313,22 @@ void handle_leave(struct mqredis *mq)
 void mqredis_set_timeout(struct mqredis *mq, int64_t timeout_ms)
 {
     atomic_store_explicit(&mq->timeout_ms, timeout_ms, memory_order_relaxed);
+}
+
+void mqredis_set_spin(struct mqredis *mq, unsigned spin_us)
+{
+    if (spin_us > MQREDIS_SPIN_MAX_US)
+        spin_us = MQREDIS_SPIN_MAX_US;
+    atomic_store_explicit(&mq->spin_us, spin_us, memory_order_relaxed);
+}
+
+uint64_t handle_spin_until(struct mqredis *mq, uint64_t end_ns)
+{
+    uint32_t us = atomic_load_explicit(&mq->spin_us, memory_order_relaxed);
+    if (us == 0)
+        return 0;
+    uint64_t until = clock_ns() + us * NS_PER_US;
+    return end_ns != 0 && end_ns < until ? end_ns : until;
 }
 
 /* ---- the manager's state ---- */

@@ -48,6 +48,7 @@ struct link {
     struct mpsc_sender tx;
     struct oneshot_pool pool;
     struct random_stream ids; /* of requests */
+    uint32_t pid;             /* ours, for display */
     unsigned refs;
     bool dead;    /* its manager has gone */
     bool watched; /* tx.receiver_fd is in the handle's epoll set */
@@ -141,6 +142,7 @@ struct mqredis {
     char *channel;                   /* as the user named it */
     char name[CHANNEL_NAME_MAX + 1]; /* for messages */
     _Atomic int64_t timeout_ms;
+    _Atomic uint32_t spin_us;
     uint32_t prev_rtt_us;
     struct link *link;      /* NULL: not joined */
     struct link *inherited; /* the parent's; closed at the first use */
@@ -178,6 +180,10 @@ void handle_leave(struct mqredis *mq);
 
 /* Makes mq->changed anew. False: out of memory. */
 bool handle_init_changed(struct mqredis *mq);
+
+/* Until when a wait that begins now, and ends at `end_ns` (0: open), looks
+ * before it sleeps; 0: not at all. */
+uint64_t handle_spin_until(struct mqredis *mq, uint64_t end_ns);
 
 /* Deadline of a request that starts at `now`. */
 uint64_t handle_deadline(struct mqredis *mq, uint64_t now);

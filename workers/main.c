@@ -165,6 +165,7 @@ static bool open_channel(struct worker *w)
         return false;
     }
     mqredis_set_timeout(w->mq, o->timeout_ms);
+    mqredis_set_spin(w->mq, (unsigned)o->spin_us);
     if (o->wait_ms == 0)
         return true;
     enum mqredis_status s = mqredis_wait_ready(w->mq, o->wait_ms, &error);

@@ -47,6 +47,7 @@ extern "C" {
 
 #define MQREDIS_VERSION "1.0.0"
 #define MQREDIS_TIMEOUT_MS 5000 /* a handle's default */
+#define MQREDIS_SPIN_MAX_US 10000
 
 #if defined(__GNUC__)
 #define MQREDIS_API __attribute__((visibility("default")))
@@ -158,6 +159,12 @@ MQREDIS_API void mqredis_close(struct mqredis *mq);
 
 /* The time that every later request of the handle has. */
 MQREDIS_API void mqredis_set_timeout(struct mqredis *mq, int64_t timeout_ms);
+
+/* Later calls look for their reply so many microseconds, MQREDIS_SPIN_MAX_US at
+ * most, before they sleep; 0, the default, is not at all. It saves the time of
+ * being woken where replies are quick and processors idle; with more workers
+ * that wait than processors it costs more than it gives. */
+MQREDIS_API void mqredis_set_spin(struct mqredis *mq, unsigned spin_us);
 
 /* Sleeps until a manager serves the channel and is connected to Redis.
  * MQREDIS_OK, or MQREDIS_UNAVAILABLE when the time passed first, with *error

@@ -19,6 +19,7 @@ const char options_help[] =
     "                      ($MQREDIS_CHANNEL, else \"default\")\n"
     "      --timeout MS    how long a command may take (5000); -1: any time\n"
     "      --wait MS       wait so long for a manager that is connected (0)\n"
+    "      --spin US       stay awake so long for a reply (0); costs CPU\n"
     "  -x                  the last argument is read from standard input\n"
     "  -r N                repeat the command N times; -1: for ever\n"
     "  -i SECONDS          pause between repetitions; 0.1 is a tenth\n"
@@ -161,6 +162,10 @@ static bool take_value(struct options *o, struct cursor *c,
     } else if (is_option(c, "--wait", &v, why, e)) {
         if (v != NULL && !parse_int(v, -1, &o->wait_ms))
             *e = bad_value(why, "--wait", v, "milliseconds, or -1,");
+    } else if (is_option(c, "--spin", &v, why, e)) {
+        if (v != NULL &&
+            (!parse_int(v, 0, &o->spin_us) || o->spin_us > MQREDIS_SPIN_MAX_US))
+            *e = bad_value(why, "--spin", v, "microseconds, at most 10000,");
     } else if (is_option(c, "-r", &v, why, e)) {
         if (v != NULL && !parse_int(v, -1, &o->repeat))
             *e = bad_value(why, "-r", v, "a number, or -1,");

@@ -17,6 +17,7 @@ enum output_mode {
 struct options {
     const char *channel; /* NULL: $MQREDIS_CHANNEL, else "default" */
     int64_t timeout_ms;  /* of one command; -1: none */
+    int64_t spin_us;     /* awake so long for a reply; 0: not at all */
     int64_t wait_ms;     /* for a manager; 0: not at all */
     enum output_mode output;
     bool last_from_stdin; /* -x */

@@ -307,7 +307,12 @@ void turn_locked(struct mqredis *mq, uint64_t deadline_ns)
     mq->polling = true;
     pthread_mutex_unlock(&mq->lock);
     struct epoll_event ev[EVENTS_MAX];
-    int n = epoll_wait(mq->epoll_fd, ev, EVENTS_MAX, clock_poll_ms(until, -1));
+    int n = 0;
+    uint64_t spin = handle_spin_until(mq, until);
+    while (n == 0 && spin != 0 && clock_ns() < spin)
+        n = epoll_wait(mq->epoll_fd, ev, EVENTS_MAX, 0);
+    if (n == 0)
+        n = epoll_wait(mq->epoll_fd, ev, EVENTS_MAX, clock_poll_ms(until, -1));
     pthread_mutex_lock(&mq->lock);
     mq->polling = false;
     clear_events(mq);
