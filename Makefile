@@ -122,7 +122,7 @@ PROGRAMS += $(if $(LIBEDIT),mqredis-prompt)
 PROGRAMS += mqredis-manager
 PROGRAMS += mqredis-server mqstat
 PROGRAMS += mqredis-run mqredis-bench
-PROGRAMS += $(if $(HIREDIS),mqredis-bench-get)
+PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
@@ -176,7 +176,7 @@ $(BUILD)/obj/tests/support_manager.o: ALL_CFLAGS += \
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
            e2e_client proxy)
 e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis \
-             check_e2e_pool check_e2e_idle
+             check_e2e_pool check_e2e_idle check_takeover
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 TESTS += check_mqstat_e2e
@@ -306,7 +306,8 @@ $(BUILD)/mqredis-run: $(RUN_SRC:%.c=$(BUILD)/obj/%.o) \
 		$(BUILD)/libmqredis.a $(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)
 
-$(BENCH_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/tools/bench/get.o: ALL_CFLAGS += \
+$(patsubst %.c,$(BUILD)/obj/%.o,$(BENCH_SRC) tools/bench/get.c \
+    tools/bench/large.c): ALL_CFLAGS += \
     $(if $(HIREDIS),-DHAVE_HIREDIS $(shell pkg-config --cflags hiredis))
 
 $(BUILD)/mqredis-bench: $(BENCH_SRC:%.c=$(BUILD)/obj/%.o) \
@@ -314,6 +315,11 @@ $(BUILD)/mqredis-bench: $(BENCH_SRC:%.c=$(BUILD)/obj/%.o) \
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(HIREDIS) -lm $(LIBS)
 
 $(BUILD)/mqredis-bench-get: $(BUILD)/obj/tools/bench/get.o
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(HIREDIS) $(LIBS)
+
+$(BUILD)/mqredis-bench-large: $(BUILD)/obj/tools/bench/large.o \
+		$(STAGE_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libmqredis.a \
+		$(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(HIREDIS) $(LIBS)
 
 # ---- running ---------------------------------------------------------------

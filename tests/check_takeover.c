@@ -1,0 +1,285 @@
+/* One manager replaces another: nobody's request fails, whoever of the two is
+ * killed on the way. */
+#include "tests/e2e.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "ipc/channel.h"
+#include "ipc/clock.h"
+#include "tests/e2e_client.h"
+#include "tests/support.h"
+
+#define TIMEOUT_MS 20000
+#define WORKERS 8
+#define TAKEOVERS 10
+
+static struct e2e_redis redis;
+static struct e2e_manager old, new;
+
+/* The successor becomes "the old one". */
+static void step_up(void)
+{
+    ck_assert_msg(support_join(old.pid) == 0, "%s", e2e_log(&old));
+    old = new;
+}
+
+/* ---- under load ---- */
+
+struct load {
+    char channel[48];
+    int number;
+    _Atomic bool stop;
+    _Atomic uint64_t done;
+};
+
+/* Writes values that carry its name and number, and checks each. */
+static void work(void *arg)
+{
+    struct load *l = arg;
+    struct e2e_client client;
+    struct e2e_call call = {0};
+    CHILD_REQUIRE(e2e_client_open(&client, l->channel) == ERR_OK);
+    for (unsigned i = 0; !l->stop; i++) {
+        char want[64];
+        CHILD_REQUIRE(e2e_ask(&client, &call, TIMEOUT_MS, "SET key:%d v%d.%u",
+                              l->number, l->number, i) == E2E_OK);
+        CHILD_REQUIRE(e2e_is(&call, "+OK\r\n"));
+        CHILD_REQUIRE(e2e_ask(&client, &call, TIMEOUT_MS, "GET key:%d",
+                              l->number) == E2E_OK);
+        char value[32];
+        int n = snprintf(value, sizeof(value), "v%d.%u", l->number, i);
+        snprintf(want, sizeof(want), "$%d\r\n%s\r\n", n, value);
+        CHILD_REQUIRE(e2e_is(&call, want));
+        l->done++;
+    }
+    e2e_forget(&client, &call);
+    e2e_client_close(&client);
+}
+
+START_TEST(test_ten_takeovers_under_load)
+{
+    struct load *loads = support_shared(WORKERS * sizeof(*loads));
+    pid_t pids[WORKERS];
+    uint64_t total = 0;
+    e2e_start(&redis, &old, _i, NULL);
+    for (int i = 0; i < WORKERS; i++) {
+        loads[i].number = i;
+        snprintf(loads[i].channel, sizeof(loads[i].channel), "%s", old.channel);
+        pids[i] = support_fork(work, &loads[i]);
+    }
+    uint64_t t0 = clock_ns();
+    for (int i = 0; i < TAKEOVERS; i++) {
+        uint64_t before = loads[0].done;
+        ck_assert(UNTIL(loads[0].done > before + 10));
+        e2e_manager_start(&new, old.channel, e2e_uri(&redis), "--takeover");
+        step_up();
+    }
+    double s = (double)(clock_ns() - t0) / 1e9;
+    for (int i = 0; i < WORKERS; i++) {
+        loads[i].stop = true;
+        ck_assert_int_eq(support_join(pids[i]), 0);
+        total += loads[i].done * 2;
+    }
+    ck_assert(UNTIL(e2e_balanced(&old)));
+    e2e_figure(_i,
+               "%d takeovers in %.1f s under %d workers: %llu commands, "
+               "none failed",
+               TAKEOVERS, s, WORKERS, (unsigned long long)total);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+/* ---- alone ---- */
+
+START_TEST(test_a_second_manager_is_refused_with_the_pid)
+{
+    struct e2e_output out;
+    char pid[32];
+    e2e_start(&redis, &old, _i, NULL);
+    const char *const argv[] = {"mqredis-manager", "--channel",     old.channel,
+                                "--redis",         e2e_uri(&redis), NULL};
+    e2e_run(&out, argv);
+    snprintf(pid, sizeof(pid), "pid %ld", (long)old.pid);
+    ck_assert_int_eq(out.status, 75);
+    ck_assert_ptr_nonnull(strstr(out.text, pid));
+    ck_assert_uint_eq(e2e_lines(out.text), 1);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+START_TEST(test_takeover_of_nobody_is_a_start)
+{
+    struct e2e_client client;
+    struct e2e_call call = {0};
+    e2e_start(&redis, &old, _i, "--takeover");
+    ck_assert_int_eq(e2e_client_open(&client, old.channel), ERR_OK);
+    ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "PING"), E2E_OK);
+    e2e_forget(&client, &call);
+    e2e_client_close(&client);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+START_TEST(test_a_successor_without_redis_leaves_the_old_one)
+{
+    struct e2e_output out;
+    struct e2e_client client;
+    struct e2e_call call = {0};
+    e2e_start(&redis, &old, _i, NULL);
+    const char *const argv[] = {"mqredis-manager",
+                                "--channel",
+                                old.channel,
+                                "--redis",
+                                "redis://127.0.0.1:1",
+                                "--takeover",
+                                "--connect-timeout",
+                                "300",
+                                NULL};
+    e2e_run(&out, argv);
+    ck_assert_int_eq(out.status, 69);
+    ck_assert_ptr_nonnull(strstr(out.text, "the old manager goes on"));
+    ck_assert_int_eq(e2e_client_open(&client, old.channel), ERR_OK);
+    ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "PING"), E2E_OK);
+    e2e_forget(&client, &call);
+    e2e_client_close(&client);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+/* A command that blocks stays with the old manager until it is answered. */
+START_TEST(test_a_blocked_command_survives)
+{
+    struct e2e_actor *a = support_shared(sizeof(*a));
+    e2e_start(&redis, &old, _i, NULL);
+    e2e_actor_start(a, old.channel, TIMEOUT_MS, "BLPOP list 0");
+    ck_assert(UNTIL(e2e_gauge(&old, GAUGE_inflight) == 1));
+    e2e_manager_start(&new, old.channel, e2e_uri(&redis), "--takeover");
+    ck_assert_int_eq(e2e_redis_integer(&redis, "RPUSH list element"), 1);
+    ck_assert(e2e_actor_reaches(a, E2E_DONE));
+    ck_assert_int_eq(a->end, E2E_OK);
+    ck_assert_ptr_nonnull(strstr(a->data, "element"));
+    step_up();
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+/* ---- killed on the way ---- */
+
+/* Waits until a successor has asked: its line lies in the control FIFO of an
+ * old manager that is stopped. */
+static void wait_until_asked(const struct e2e_manager *m)
+{
+    struct channel ch;
+    struct err_text why;
+    int fd, bytes = 0;
+    ck_assert_int_eq(channel_open(&ch, m->channel, &why), ERR_OK);
+    ck_assert_int_eq(channel_open_fifo(&ch, "control", O_RDONLY, &fd), ERR_OK);
+    ck_assert(UNTIL(ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0));
+    close(fd);
+    channel_close(&ch);
+}
+
+static void check_serves(const struct e2e_manager *m)
+{
+    struct e2e_client client;
+    struct e2e_call call = {0};
+    ck_assert_int_eq(e2e_client_open(&client, m->channel), ERR_OK);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "PING"), E2E_OK);
+    e2e_forget(&client, &call);
+    e2e_client_close(&client);
+}
+
+/* In flight with the old one: lost. The new one starts afresh. */
+START_TEST(test_the_old_one_is_killed)
+{
+    struct e2e_actor *a = support_shared(sizeof(*a));
+    e2e_start(&redis, &old, _i, NULL);
+    /* A sender that stays, so that the channel does, too. */
+    struct e2e_client idle;
+    ck_assert_int_eq(e2e_client_open(&idle, old.channel), ERR_OK);
+    e2e_actor_start(a, old.channel, TIMEOUT_MS, "BLPOP list 0");
+    ck_assert(UNTIL(e2e_gauge(&old, GAUGE_inflight) == 1));
+    kill(old.pid, SIGSTOP);
+    e2e_manager_launch(&new, old.channel, e2e_uri(&redis), "--takeover");
+    wait_until_asked(&old);
+    e2e_manager_kill(&old);
+    ck_assert(e2e_actor_reaches(a, E2E_DONE));
+    ck_assert_int_eq(a->end, E2E_LOST);
+    e2e_manager_ready(&new);
+    check_serves(&new);
+    e2e_client_close(&idle);
+    ck_assert_int_eq(e2e_manager_stop(&new), 0);
+}
+END_TEST
+
+START_TEST(test_the_new_one_is_killed)
+{
+    e2e_start(&redis, &old, _i, NULL);
+    kill(old.pid, SIGSTOP);
+    e2e_manager_launch(&new, old.channel, e2e_uri(&redis), "--takeover");
+    wait_until_asked(&old);
+    e2e_manager_kill(&new);
+    kill(old.pid, SIGCONT);
+    check_serves(&old);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+/* The new one is killed while the old one still answers what it took. */
+START_TEST(test_the_new_one_is_killed_while_the_old_one_drains)
+{
+    struct e2e_actor *a = support_shared(sizeof(*a));
+    e2e_start(&redis, &old, _i, NULL);
+    kill(old.pid, SIGSTOP);
+    e2e_manager_launch(&new, old.channel, e2e_uri(&redis), "--takeover");
+    wait_until_asked(&old);
+    /* From here on Redis answers nobody, so the old one has to wait. */
+    kill(redis.at.pid, SIGSTOP);
+    e2e_actor_start(a, old.channel, TIMEOUT_MS, "PING");
+    ck_assert(e2e_actor_reaches(a, E2E_SENT));
+    kill(old.pid, SIGCONT);
+    ck_assert(UNTIL(strstr(e2e_log(&old), "handing over") != NULL));
+    e2e_manager_kill(&new);
+    kill(redis.at.pid, SIGCONT);
+    ck_assert(e2e_actor_reaches(a, E2E_DONE));
+    ck_assert_int_eq(a->end, E2E_OK);
+    check_serves(&old);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("takeover");
+    TCase *t = tcase_create("takeover");
+    suite_add_tcase(s, t);
+    tcase_add_unchecked_fixture(t, support_scratch_setup,
+                                support_scratch_teardown);
+    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_set_timeout(t, 60);
+    e2e_add(t, test_ten_takeovers_under_load);
+    e2e_add(t, test_a_second_manager_is_refused_with_the_pid);
+    e2e_add(t, test_takeover_of_nobody_is_a_start);
+    e2e_add(t, test_a_successor_without_redis_leaves_the_old_one);
+    e2e_add(t, test_a_blocked_command_survives);
+    e2e_add(t, test_the_old_one_is_killed);
+    e2e_add(t, test_the_new_one_is_killed);
+    e2e_add(t, test_the_new_one_is_killed_while_the_old_one_drains);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
