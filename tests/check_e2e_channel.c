@@ -478,7 +478,7 @@ START_TEST(test_headers_that_lie)
     begin(_i, NULL);
     served = 0;
     uint64_t unanswerable = 0;
-    struct e2e_call c = {0};
+    static struct e2e_call c;
 
     begin_incr(&c);
     c.header.payload_len += 1;
@@ -554,7 +554,7 @@ START_TEST(test_reply_pipes_that_are_none)
     begin(_i, NULL);
     served = 0;
     char name[ONESHOT_NAME_MAX], victim[128];
-    struct e2e_call c = {0};
+    static struct e2e_call c;
     snprintf(victim, sizeof(victim), "%s", support_path("victim"));
     int fd = open(victim, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     ck_assert_int_ge(fd, 0);
@@ -632,7 +632,7 @@ START_TEST(test_large_reply_comes_whole_and_holds_up_nobody)
     enum { SIZE = 1 << 20 };
     begin(_i, NULL);
     set_large("large", SIZE);
-    struct e2e_call large = {0};
+    static struct e2e_call large;
     char get[64];
     size_t len = e2e_commands(get, sizeof(get), NULL, "GET large");
     ck_assert_int_eq(e2e_begin(&client, &large, 1, get, len, TIMEOUT_MS),

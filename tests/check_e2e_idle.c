@@ -70,7 +70,7 @@ START_TEST(test_idle_manager_without_redis)
 {
     e2e_start(&redis, &manager, _i, "--reconnect-max 60000");
     ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
-    struct e2e_call waiting = {0};
+    static struct e2e_call waiting;
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "PING");
     e2e_redis_kill(&redis);

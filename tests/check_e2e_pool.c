@@ -124,7 +124,7 @@ END_TEST
 START_TEST(test_cancelled_while_blocked)
 {
     begin(_i, "--dedicated-connections 1");
-    struct e2e_call blocking = {0};
+    static struct e2e_call blocking;
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "BLPOP list 0");
     for (int i = 0; i < 3; i++) {
@@ -399,7 +399,7 @@ START_TEST(test_reply_of_a_stalled_reader_is_cut_off)
     begin(_i, "--reader-backlog 256k --stall-timeout 1000");
     ck_assert_str_eq(e2e_redis_ask(&redis, "SETRANGE large 9999999 x"),
                      ":10000000\r\n");
-    struct e2e_call stalled = {0};
+    static struct e2e_call stalled;
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "GET large");
     ck_assert_int_eq(e2e_begin(&client, &stalled, 1, payload, len, TIMEOUT_MS),

@@ -315,7 +315,7 @@ START_TEST(test_unwritten_commands_go_out_on_the_next_connection)
                        "--capacity 8 --msgsize 8192 --reconnect-max 20");
     proxy.control->deaf = true;
     fill_socket();
-    struct e2e_call incr = {0};
+    static struct e2e_call incr;
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "INCR n");
     ck_assert_int_eq(e2e_begin(&client, &incr, 1, payload, len, TIMEOUT_MS),
@@ -354,7 +354,7 @@ START_TEST(test_expired_while_waiting_for_a_connection_is_not_executed)
                        "--capacity 8 --msgsize 8192 --reconnect-max 10");
     proxy.control->deaf = true;
     fill_socket();
-    struct e2e_call victim = {0}, patient = {0};
+    static struct e2e_call victim, patient;
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "INCR victim");
     ck_assert_int_eq(e2e_begin(&client, &victim, 1, payload, len, 300), ERR_OK);
