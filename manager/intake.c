@@ -382,7 +382,7 @@ static struct reader *open_answer(struct intake *in,
     /* The loop has told of every pipe whose reader had gone when this round
      * began, unless there were too many. */
     if (!gone && in->readers->loop->crowded &&
-        in->answers->now_ns - h->sent_ns > STALE_WAIT_NS &&
+        in->answers->now_ns > h->sent_ns + STALE_WAIT_NS &&
         !readers_check(in->readers, reader)) {
         readers_put(in->readers, reader);
         gone = true;

@@ -472,6 +472,8 @@ static uint64_t tick(struct manager *m)
         notify("WATCHDOG=1");
         m->watchdog_ns = now + m->watchdog_period_ns;
     }
+    status_gauge_set(m->status, GAUGE_inflight_bytes,
+                     routes_unsent(&m->routes));
     uint64_t next = sooner(m->watchdog_ns, tick_handover(m, now));
     next = sooner(next, tick_takeover(m, now));
     check_drained(m, now);
