@@ -20,7 +20,7 @@
 #define PURGE_AFTER_NS (5 * NS_PER_MS)
 #define READS_PER_ROUND 16
 /* Bytes; then the others have their turn. */
-#define WRITES_PER_ROUND (1024 * 1024)
+#define WRITES_PER_ROUND (256 * 1024)
 #define UNASKED_SIZE (16 * 1024)
 
 #define PING "*1\r\n$4\r\nPING\r\n"
@@ -311,7 +311,8 @@ static void read_replies(struct conn *c)
     for (int i = 0; i < READS_PER_ROUND || stream_pending(&c->stream); i++) {
         size_t room, n = 0;
         if (!stalled && splice_replies(c)) {
-            if (c->pipeline.slow != NULL)
+            /* Small ones come before the next piece of a large one. */
+            if (c->pipeline.slow != NULL || c->bulk)
                 break;
             continue;
         }
