@@ -34,7 +34,7 @@ struct oneshot {
     struct payload payload; /* for large arguments; see oneshot_payload */
 };
 
-#define ONESHOT_IDLE_MAX 16
+#define ONESHOT_IDLE_MAX 64
 
 /* Idle slots of one client. Not locked: the owner does that. */
 struct oneshot_pool {

@@ -77,6 +77,10 @@ enum err resp_request_arg(struct resp_request *r, struct resp_arg *arg)
 
 size_t resp_put_number(char *out, int64_t n)
 {
+    if (n >= 0 && n <= 9) {
+        out[0] = (char)('0' + n);
+        return 1;
+    }
     char digits[20];
     size_t count = 0, sign = n < 0;
     uint64_t rest = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;

@@ -19,6 +19,19 @@ MUST_CHECK static inline enum err resp_take_number(const char **pos,
                                                    uint64_t *number)
 {
     const char *p = *pos;
+    /* Most have one digit or two. */
+    if (end - p >= 4) {
+        unsigned a = (unsigned)(unsigned char)p[0] - '0';
+        unsigned b = (unsigned)(unsigned char)p[1] - '0';
+        bool one = a <= 9 && p[1] == '\r' && p[2] == '\n';
+        bool two = a - 1 <= 8 && b <= 9 && p[2] == '\r' && p[3] == '\n';
+        if (one || two) {
+            *pos = p + (one ? 3 : 4);
+            *negative = false;
+            *number = one ? a : a * 10 + b;
+            return ERR_OK;
+        }
+    }
     bool minus = p < end && *p == '-';
     p += minus;
     const char *first = p;

@@ -13,11 +13,23 @@
 #include "ipc/clock.h"
 #include "manager/log.h"
 
+/* So many commands of a message are kept as they were parsed. */
+#define PARSED_MAX 64
+
 /* No command is shorter than "*1\r\n$1\r\nX\r\n". */
 #define COMMAND_BYTES_MIN 11
 
 /* A message that waited longer may have lost its requester meanwhile. */
 #define STALE_WAIT_NS (5 * NS_PER_MS)
+
+/* One command of a message, as far as anybody needs to look into it. */
+struct command {
+    const char *data;
+    size_t len;
+    uint64_t blob_bytes; /* of its large arguments */
+    uint32_t argc;
+    struct resp_arg argv[POLICY_ARGS];
+};
 
 enum err intake_init(struct intake *in, const struct mpsc_receiver *rx,
                      struct readers *readers, struct answers *answers,
@@ -34,13 +46,17 @@ enum err intake_init(struct intake *in, const struct mpsc_receiver *rx,
                           .max_request = max_request,
                           .status = status};
     in->message = malloc(rx->msgsize);
-    return in->message == NULL ? ERR_NOMEM : ERR_OK;
+    /* And one for those beyond. */
+    in->parsed = calloc(PARSED_MAX + 1, sizeof(*in->parsed));
+    return in->message == NULL || in->parsed == NULL ? ERR_NOMEM : ERR_OK;
 }
 
 void intake_release(struct intake *in)
 {
     free(in->message);
     in->message = NULL;
+    free(in->parsed);
+    in->parsed = NULL;
     buffer_release(&in->body);
     buffer_release(&in->framing);
     free(in->blobs);
@@ -64,15 +80,6 @@ void intake_note_depth(struct intake *in, int taken)
 
 /* ---- commands ---- */
 
-/* One command of a message, as far as anybody needs to look into it. */
-struct command {
-    const char *data;
-    size_t len;
-    uint64_t blob_bytes; /* of its large arguments */
-    uint32_t argc;
-    struct resp_arg argv[POLICY_ARGS];
-};
-
 /* Steps to the next command. Errors as resp_request_command. */
 static enum err next_command(struct resp_request *r, struct command *c)
 {
@@ -94,19 +101,20 @@ static enum err next_command(struct resp_request *r, struct command *c)
     return ERR_OK;
 }
 
-/* Whether the payload is exactly `n` whole commands; *first is the first,
- * *blob_bytes the sum of all large arguments. */
-static enum err check_framing(const char *payload, size_t len, uint32_t n,
-                              struct command *first, uint64_t *blob_bytes,
+/* Whether the payload is exactly `n` whole commands; the first of them are
+ * kept, *blob_bytes is the sum of all large arguments. */
+static enum err check_framing(struct intake *in, const char *payload,
+                              size_t len, uint32_t n, uint64_t *blob_bytes,
                               struct err_text *why)
 {
     struct resp_request r;
-    struct command c;
     uint32_t found = 0;
     *blob_bytes = 0;
     resp_request_init(&r, payload, len);
     for (;; found++) {
-        enum err e = next_command(&r, &c);
+        struct command *c =
+            &in->parsed[found < PARSED_MAX ? found : PARSED_MAX];
+        enum err e = next_command(&r, c);
         if (e == ERR_CLOSED)
             break;
         if (e != ERR_OK)
@@ -114,14 +122,26 @@ static enum err check_framing(const char *payload, size_t len, uint32_t n,
                            "command %u of the message is cut short or not in "
                            "canonical form",
                            found + 1);
-        if (found == 0)
-            *first = c;
-        *blob_bytes += c.blob_bytes;
+        *blob_bytes += c->blob_bytes;
     }
     if (found != n)
         return err_say(why, ERR_INVALID,
                        "the message says %u commands and has %u", n, found);
     return ERR_OK;
+}
+
+/* Command `index` of a message whose framing was checked, called for one after
+ * the other. */
+static const struct command *command_at(struct intake *in,
+                                        struct resp_request *r, uint32_t index)
+{
+    if (index < PARSED_MAX) {
+        const struct command *c = &in->parsed[index];
+        r->pos = c->data + c->len;
+        return c;
+    }
+    struct command *c = &in->parsed[PARSED_MAX];
+    return next_command(r, c) == ERR_OK ? c : NULL;
 }
 
 /* ---- large arguments ---- */
@@ -270,20 +290,19 @@ static void send_run(struct intake *in, enum route route, struct run *run)
 
 /* Commands that belong together: one route, one run. */
 static void send_batch(struct intake *in, struct request *req,
-                       const char *payload, size_t len,
-                       const struct command *first)
+                       const char *payload, size_t len)
 {
     struct policy_batch batch;
     struct err_text why;
     policy_begin(&batch, in->policy, req->ncommands, false);
-    struct command c = *first;
     struct resp_request r;
-    resp_request_init(&r, first->data + first->len, len - first->len);
-    for (;;) {
-        if (policy_command(&batch, c.argc, c.argv, &why) == ROUTE_REFUSED)
+    resp_request_init(&r, payload, len);
+    for (uint32_t i = 0; i < req->ncommands; i++) {
+        const struct command *c = command_at(in, &r, i);
+        if (c == NULL)
+            return; /* can't be: the framing was checked */
+        if (policy_command(&batch, c->argc, c->argv, &why) == ROUTE_REFUSED)
             goto refused;
-        if (next_command(&r, &c) != ERR_OK)
-            break;
     }
     enum route route = policy_end(&batch, &why);
     if (route == ROUTE_REFUSED)
@@ -292,7 +311,7 @@ static void send_batch(struct intake *in, struct request *req,
                       .count = req->ncommands,
                       .data = payload,
                       .len = len,
-                      .first_len = first->len};
+                      .first_len = in->parsed[0].len};
     send_run(in, route, &run);
     return;
 refused:
@@ -307,29 +326,29 @@ static void send_independent(struct intake *in, struct request *req,
 {
     struct policy_batch batch;
     struct resp_request r;
-    struct command c;
     struct run run = {.req = req, .independent = true};
     /* The request is gone with its last command. */
     uint32_t ncommands = req->ncommands;
     policy_begin(&batch, in->policy, ncommands, true);
     resp_request_init(&r, payload, len);
     for (uint32_t i = 0; i < ncommands; i++) {
-        if (next_command(&r, &c) != ERR_OK)
+        const struct command *c = command_at(in, &r, i);
+        if (c == NULL)
             return; /* can't be: the framing was checked */
         struct err_text why;
-        enum route route = policy_command(&batch, c.argc, c.argv, &why);
+        enum route route = policy_command(&batch, c->argc, c->argv, &why);
         /* One with large arguments stands alone: if the connection breaks, a
          * run is cut where its last whole command ended, for which its bytes
          * must be here. */
-        if (route == ROUTE_SHARED && c.blob_bytes == 0) {
+        if (route == ROUTE_SHARED && c->blob_bytes == 0) {
             if (run.count == 0) {
                 run.first = i;
-                run.data = c.data;
+                run.data = c->data;
                 run.len = 0;
-                run.first_len = c.len;
+                run.first_len = c->len;
             }
             run.count++;
-            run.len += c.len;
+            run.len += c->len;
             continue;
         }
         if (run.count > 0)
@@ -339,11 +358,11 @@ static void send_independent(struct intake *in, struct request *req,
                           .first = i,
                           .count = 1,
                           .independent = true,
-                          .data = c.data,
-                          .len = c.len,
-                          .first_len = c.len};
+                          .data = c->data,
+                          .len = c->len,
+                          .first_len = c->len};
         if (route == ROUTE_REFUSED) {
-            in->blob_offset += (int64_t)c.blob_bytes;
+            in->blob_offset += (int64_t)c->blob_bytes;
             answer_fail(in->answers, req, i, 1, REPLY_INVALID, "%s", why.text);
         } else {
             send_run(in, route, &one);
@@ -404,7 +423,6 @@ struct arrival {
     struct message_header h;
     const char *payload; /* its commands, as far as they are framed here */
     size_t len;
-    struct command first;
     enum reply_status refused; /* REPLY_OK: not so far */
     struct err_text why;
 };
@@ -453,8 +471,8 @@ static void check_commands(struct intake *in, struct arrival *a,
     if (a->h.flags & MESSAGE_BODY)
         e = read_body(in, reader, &a->payload, &a->len, &a->why);
     if (e == ERR_OK)
-        e = check_framing(a->payload, a->len, a->h.ncommands, &a->first,
-                          &blob_bytes, &a->why);
+        e = check_framing(in, a->payload, a->len, a->h.ncommands, &blob_bytes,
+                          &a->why);
     if (e == ERR_OK && blob_bytes > 0 && !(a->h.flags & MESSAGE_PAYLOAD))
         e = err_say(&a->why, ERR_INVALID,
                     "the message has a large argument that comes without its "
@@ -487,7 +505,7 @@ static void dispatch(struct intake *in, struct arrival *a, struct request *req)
         if (a->h.flags & MESSAGE_INDEPENDENT)
             send_independent(in, req, a->payload, a->len);
         else
-            send_batch(in, req, a->payload, a->len, &a->first);
+            send_batch(in, req, a->payload, a->len);
     }
 }
 
@@ -504,10 +522,10 @@ static void handle(struct intake *in, size_t len, unsigned priority)
     if (a.refused == REPLY_OK)
         check_commands(in, &a, reader);
     struct request *req;
-    bool named = a.refused == REPLY_OK && a.first.argv[0].data != NULL;
-    if (answers_take(in->answers, &a.h, reader,
-                     named ? a.first.argv[0].data : "?",
-                     named ? a.first.argv[0].len : 1, &req) != ERR_OK) {
+    const struct resp_arg *name = &in->parsed[0].argv[0];
+    bool named = a.refused == REPLY_OK && name->data != NULL;
+    if (answers_take(in->answers, &a.h, reader, named ? name->data : "?",
+                     named ? name->len : 1, &req) != ERR_OK) {
         readers_put(in->readers, reader);
         status_count(in->status, COUNTER_garbage, 1);
         log_garbage("out of memory");

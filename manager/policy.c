@@ -324,10 +324,19 @@ static bool may_write(const struct policy *policy, const struct resp_arg *name)
             (CATEGORY_READ | CATEGORY_CONNECTION | CATEGORY_TRANSACTION)) == 0;
 }
 
+/* Batches often repeat one command. */
+static bool same(const struct resp_arg *a, const struct resp_arg *b)
+{
+    return a->len == b->len && a->data != NULL && b->data != NULL &&
+           memcmp(a->data, b->data, a->len) == 0;
+}
+
 static enum route pass(struct policy_batch *batch, const struct resp_arg *argv)
 {
-    if (!batch->alone && !batch->writes)
+    if (!batch->alone && !batch->writes && !same(&batch->reads, &argv[0])) {
         batch->writes = may_write(batch->policy, &argv[0]);
+        batch->reads = argv[0];
+    }
     return batch->route = ROUTE_SHARED;
 }
 

@@ -213,6 +213,8 @@ static void send_side(struct routes *r, struct side_pool *pool,
             return;
         }
         s->made = true;
+        if (pool->used <= (uint32_t)(s - pool->sides))
+            pool->used = (uint32_t)(s - pool->sides) + 1;
     }
     if (conn_append(&s->conn, run) != ERR_OK) {
         fail(r, run, "the manager is out of memory");
@@ -325,7 +327,7 @@ static uint64_t tick_side(struct side *s, uint64_t now)
 static uint64_t tick_pool(struct side_pool *pool, uint64_t now)
 {
     uint64_t next = 0;
-    for (uint32_t i = 0; i < pool->max; i++)
+    for (uint32_t i = 0; i < pool->used; i++)
         if (pool->sides[i].made)
             next = sooner(next, tick_side(&pool->sides[i], now));
     return next;

@@ -21,6 +21,7 @@
 struct side_pool {
     struct side *sides; /* `max` of them */
     uint32_t max;
+    uint32_t used;      /* none beyond so many was ever made */
     const char *what;   /* for messages: "dedicated" */
     const char *option; /* that sets `max` */
 };

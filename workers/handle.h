@@ -39,7 +39,7 @@
 #define DEADLINE_SPREAD_NS (50 * NS_PER_MS)
 
 /* Spent flights kept for the next request. */
-#define SPARES_MAX 16
+#define SPARES_MAX 64
 
 /* The channel as it was joined once. A new manager means a new link; the old
  * one lives until its last flight has landed. */
