@@ -74,7 +74,15 @@ static void storm(struct world *w, int seconds, struct total *t)
 
 static bool has_settled(struct world *w)
 {
-    return world_managers(w) == 1 && w->redis.pid != 0;
+    unsigned serving = 0;
+    for (size_t i = 0; i < WORLD_MANAGERS; i++) {
+        const struct manager *m = &w->managers[i];
+        serving += m->player.pid != 0 && m->told == 0;
+        if (m->player.resume_ns != 0)
+            return false;
+    }
+    return serving == 1 && world_managers(w) == 1 && w->redis.pid != 0 &&
+           w->redis.resume_ns == 0 && w->heal_ns == 0;
 }
 
 static bool has_no_manager(struct world *w)
@@ -378,6 +386,10 @@ static void run_rounds(void)
     }
     struct total t = {0};
     int left = order.seconds;
+    /* Check's own handlers end the whole process group, and children would
+     * inherit them. */
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
     if (!durable)
         printf("note: no redis-server here: mqredis-server, never killed\n");
     printf("chaos: seed %llu\n", (unsigned long long)order.seed);

@@ -575,7 +575,6 @@ void worker_live(const struct worker_task *task)
                      .dice = {task->seed},
                      .last_set = NOBODY,
                      .last_big = NOBODY};
-    signal(SIGTERM, SIG_DFL);
     int fds = support_count_fds();
     w.mq = mqredis_open(task->channel, &why);
     if (w.mq == NULL) {

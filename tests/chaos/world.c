@@ -52,6 +52,16 @@ void world_note(struct world *w, const char *fmt, ...)
 
 /* ---- programs ---- */
 
+/* A pid of -1 would later be everybody's. */
+static pid_t fork_one(void)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        ck_abort_msg("cannot fork: %s", strerror(errno));
+    return pid;
+}
+
 /* Runs argv with its output in the round's log. It dies with us. */
 static pid_t spawn(struct world *w, const char *const argv[])
 {
@@ -62,8 +72,7 @@ static pid_t spawn(struct world *w, const char *const argv[])
     if (access(program, X_OK) != 0)
         snprintf(program, sizeof(program), "%s", argv[0]);
     snprintf(path, sizeof(path), "%s/log", w->dir);
-    fflush(NULL);
-    pid_t parent = getpid(), pid = fork();
+    pid_t parent = getpid(), pid = fork_one();
     if (pid != 0)
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -168,8 +177,7 @@ static void start_worker(struct world *w, struct seat *seat)
                                .seed = dice_next(&w->dice),
                                .leave = w->leave};
     pid_t parent = getpid();
-    fflush(NULL);
-    seat->player = (struct player){.pid = fork()};
+    seat->player = (struct player){.pid = fork_one()};
     if (seat->player.pid != 0)
         return;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -410,7 +418,8 @@ static void choose_options(struct world *w)
 
 void world_begin(struct world *w, uint64_t seed, bool durable)
 {
-    w->dice.state = seed;
+    /* Neighbouring seeds are to have nothing in common. */
+    w->dice.state = dice_next(&(struct dice){.state = seed << 20});
     w->durable = durable;
     snprintf(w->dir, sizeof(w->dir), "%s", support_scratch());
     strcpy(w->channel, "chaos");
