@@ -176,7 +176,7 @@ $(BUILD)/obj/tests/support_manager.o: ALL_CFLAGS += \
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
            e2e_client proxy)
 e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis \
-             check_e2e_pool check_e2e_idle check_takeover
+             check_e2e_pool check_e2e_idle check_hotpath check_takeover
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 TESTS += check_mqstat_e2e
