@@ -270,7 +270,7 @@ static void login_read(struct conn *c)
         return;
     }
     if (e != ERR_OK) {
-        c->refused = true;
+        c->refused = e != ERR_AGAIN;
         conn_break(c, "%s", why.text);
         return;
     }

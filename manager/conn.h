@@ -99,7 +99,8 @@ void conn_break(struct conn *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 MUST_CHECK enum err login_begin(struct conn *c);
 
 /* Takes a whole reply. ERR_OK: go on (c->login may have more to write).
- * ERR_CLOSED: logged in. ERR_DENIED: the server refuses us, `why` says so. */
+ * ERR_CLOSED: logged in. ERR_AGAIN: the server does not serve yet (LOADING);
+ * ERR_DENIED: it refuses us; `why` says so. */
 MUST_CHECK enum err login_reply(struct conn *c, const char *data, size_t len,
                                 struct err_text *why);
 

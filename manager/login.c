@@ -1,7 +1,8 @@
 /*
  * Logging in: HELLO with AUTH and SETNAME, then SELECT; where the server has no
- * HELLO (before Redis 6), AUTH, SELECT and CLIENT SETNAME. One command at a
- * time: it happens once a connection.
+ * HELLO (before Redis 6), AUTH, SELECT and CLIENT SETNAME; at last a PING, for
+ * a server may let us in before it serves. One command at a time: it happens
+ * once a connection.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@ enum login_step {
     LOGIN_AUTH,
     LOGIN_SETNAME,
     LOGIN_SELECT,
+    LOGIN_PING, /* does it serve already? */
     LOGIN_DONE
 };
 
@@ -69,7 +71,7 @@ static enum err go_to(struct conn *c, enum login_step step)
     if (step == LOGIN_AUTH && u->password[0] == '\0')
         step = LOGIN_SETNAME;
     if (step == LOGIN_SELECT && u->db == 0)
-        step = LOGIN_DONE;
+        step = LOGIN_PING;
     c->login_step = (uint8_t)step;
     switch (step) {
     case LOGIN_HELLO:
@@ -86,6 +88,10 @@ static enum err go_to(struct conn *c, enum login_step step)
         snprintf(db, sizeof(db), "%u", u->db);
         struct resp_arg a[2] = {arg("SELECT"), arg(db)};
         return put(c, 2, a);
+    }
+    case LOGIN_PING: {
+        struct resp_arg a[1] = {arg("PING")};
+        return put(c, 1, a);
     }
     case LOGIN_DONE:
         return ERR_CLOSED;
@@ -141,8 +147,16 @@ enum err login_reply(struct conn *c, const char *data, size_t len,
     /* The name is for CLIENT LIST; a user may lack the right to set it. */
     if (step == LOGIN_SETNAME)
         return go_to(c, LOGIN_SELECT);
-    static const char *const doing[] = {"HELLO", "AUTH", "CLIENT SETNAME",
-                                        "SELECT", ""};
+    /* A server that reads its data, or waits for its master, lets us in and
+     * refuses every command: that is being down. Whatever else it says of PING
+     * (a user may lack the right) is an answer. */
+    if (step == LOGIN_PING) {
+        if (begins(text, "LOADING") || begins(text, "MASTERDOWN"))
+            return err_say(why, ERR_AGAIN, "it does not serve yet: %s", text);
+        return go_to(c, LOGIN_DONE);
+    }
+    static const char *const doing[] = {"HELLO",  "AUTH", "CLIENT SETNAME",
+                                        "SELECT", "",     ""};
     return err_say(why, ERR_DENIED, "the server refuses %s: %s", doing[step],
                    text);
 }
