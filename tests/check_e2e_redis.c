@@ -475,6 +475,61 @@ START_TEST(test_when_down_fail)
 }
 END_TEST
 
+/* A server that reads its data lets everybody in and serves nobody: that is
+ * being down, and commands wait for it. */
+START_TEST(test_a_loading_server_is_down)
+{
+    struct redis first;
+    struct redis_link link;
+    char options[200], uri[160];
+    const char *dir = support_scratch();
+    if (_i != E2E_REDIS)
+        return; /* mqredis-server has nothing to load */
+    snprintf(options, sizeof(options), "--dir %s --dbfilename load.rdb", dir);
+    if (!redis_start(&first, "loading", options))
+        return;
+    redis_link_open(&link, &first);
+    for (int i = 0; i < 1000; i++) {
+        char command[40];
+        snprintf(command, sizeof(command), "SET key:%d value", i);
+        ck_assert_str_eq(redis_link_ask(&link, command), "+OK\r\n");
+    }
+    ck_assert_str_eq(redis_link_ask(&link, "SAVE"), "+OK\r\n");
+    redis_link_close(&link);
+    redis_stop(&first);
+    /* A millisecond a key. */
+    const char *const argv[] = {"redis-server",
+                                "--port",
+                                "0",
+                                "--unixsocket",
+                                first.path,
+                                "--dir",
+                                dir,
+                                "--dbfilename",
+                                "load.rdb",
+                                "--key-load-delay",
+                                "1000",
+                                "--loading-process-events-interval-bytes",
+                                "1024",
+                                NULL};
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    pid_t pid = e2e_spawn(argv, null, null);
+    close(null);
+    snprintf(uri, sizeof(uri), "unix://%s", first.path);
+    e2e_manager_launch(&manager, NULL, uri, "--reconnect-max 100");
+    ck_assert(UNTIL(strstr(e2e_log(&manager), "does not serve yet") != NULL));
+    e2e_manager_ready(&manager);
+    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
+    ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "GET key:999"),
+                     E2E_OK);
+    ck_assert(e2e_is(&call, "$5\r\nvalue\r\n"));
+    e2e_forget(&client, &call);
+    e2e_client_close(&client);
+    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+    support_kill(pid);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("e2e_redis");
@@ -495,6 +550,7 @@ static Suite *suite(void)
     e2e_add(t, test_killed_behind_a_full_socket_costs_nothing);
     e2e_add(t, test_when_down_wait);
     e2e_add(t, test_when_down_fail);
+    e2e_add(t, test_a_loading_server_is_down);
     return s;
 }
 
