@@ -89,8 +89,6 @@ static bool valgrind_works(const char *test, const char *name)
     const char *const argv[] = {"valgrind",    "--tool=none", "-q",
                                 program(name), "--version",   NULL};
     return works(test, "valgrind", argv);
-};
-return works(test, "valgrind", argv);
 }
 
 /* ---- what the tools wrote ---- */
