@@ -485,7 +485,8 @@ START_TEST(test_a_loading_server_is_down)
     const char *dir = support_scratch();
     if (_i != E2E_REDIS)
         return; /* mqredis-server has nothing to load */
-    snprintf(options, sizeof(options), "--dir %s --dbfilename load.rdb", dir);
+    snprintf(options, sizeof(options),
+             "--port 0 --dir %s --dbfilename load.rdb", dir);
     if (!redis_start(&first, "loading", options))
         return;
     redis_link_open(&link, &first);
@@ -516,6 +517,7 @@ START_TEST(test_a_loading_server_is_down)
     pid_t pid = e2e_spawn(argv, null, null);
     close(null);
     snprintf(uri, sizeof(uri), "unix://%s", first.path);
+    ck_assert(UNTIL(access(first.path, F_OK) == 0));
     e2e_manager_launch(&manager, NULL, uri, "--reconnect-max 100");
     ck_assert(UNTIL(strstr(e2e_log(&manager), "does not serve yet") != NULL));
     e2e_manager_ready(&manager);
