@@ -325,17 +325,24 @@ static bool may_write(const struct policy *policy, const struct resp_arg *name)
 }
 
 /* Batches often repeat one command. */
-static bool same(const struct resp_arg *a, const struct resp_arg *b)
+static bool known_to_read(const struct policy_batch *batch,
+                          const struct resp_arg *name)
 {
-    return a->len == b->len && a->data != NULL && b->data != NULL &&
-           memcmp(a->data, b->data, a->len) == 0;
+    return batch->reads_len > 0 && batch->reads_len == name->len &&
+           name->data != NULL &&
+           memcmp(batch->reads, name->data, name->len) == 0;
 }
 
 static enum route pass(struct policy_batch *batch, const struct resp_arg *argv)
 {
-    if (!batch->alone && !batch->writes && !same(&batch->reads, &argv[0])) {
-        batch->writes = may_write(batch->policy, &argv[0]);
-        batch->reads = argv[0];
+    const struct resp_arg *name = &argv[0];
+    if (!batch->alone && !batch->writes && !known_to_read(batch, name)) {
+        batch->writes = may_write(batch->policy, name);
+        batch->reads_len = 0;
+        if (name->data != NULL && name->len <= sizeof(batch->reads)) {
+            memcpy(batch->reads, name->data, name->len);
+            batch->reads_len = name->len;
+        }
     }
     return batch->route = ROUTE_SHARED;
 }

@@ -62,9 +62,10 @@ struct policy_batch {
     uint32_t index; /* of the command to be judged next */
     bool alone;     /* one command, or independent ones */
     bool in_multi;
-    bool blocks;           /* one that can block came within MULTI */
-    bool writes;           /* a command that may write came before (WAIT) */
-    struct resp_arg reads; /* the last name that was found not to */
+    bool blocks;    /* one that can block came within MULTI */
+    bool writes;    /* a command that may write came before (WAIT) */
+    char reads[32]; /* the last name that was found not to; a copy */
+    size_t reads_len;
     enum route route;
 };
 
