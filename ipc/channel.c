@@ -61,6 +61,19 @@ static void user_parent(char path[64])
     snprintf(path, 64, "/dev/shm/mqredis-%u", (unsigned)geteuid());
 }
 
+enum err channel_check_name(const char *name, struct err_text *why)
+{
+    char dir[PATH_MAX];
+    if (strchr(name, '/') != NULL)
+        return join(dir, why, name, NULL);
+    if (channel_name_ok(name))
+        return ERR_OK;
+    return err_say(why, ERR_INVALID,
+                   "channel name '%.80s': use 1 to 64 of A-Z a-z 0-9 _ -, "
+                   "or a path with a slash",
+                   name);
+}
+
 static enum err locate(const char *name, char dir[PATH_MAX], enum place *place,
                        struct err_text *why)
 {
@@ -70,11 +83,9 @@ static enum err locate(const char *name, char dir[PATH_MAX], enum place *place,
         *place = PLACE_NAMED;
         return join(dir, why, name, NULL);
     }
-    if (!channel_name_ok(name))
-        return err_say(why, ERR_INVALID,
-                       "channel name '%.80s': use 1 to 64 of A-Z a-z 0-9 _ -, "
-                       "or a path with a slash",
-                       name);
+    enum err bad = channel_check_name(name, why);
+    if (bad != ERR_OK)
+        return bad;
     const char *root = getenv("MQREDIS_DIR");
     if (root != NULL && root[0] != '\0') {
         *place = PLACE_NAMED;
@@ -157,7 +168,7 @@ static enum err check_stranger(const struct channel *ch, const struct stat *st,
                                struct err_text *why)
 {
     struct stat parent;
-    if (st->st_uid == geteuid() || st->st_uid == 0)
+    if (st->st_uid == 0 || st->st_uid == geteuid())
         return ERR_OK;
     if (fstatat(ch->dirfd, "..", &parent, 0) < 0 ||
         (parent.st_mode & (S_IWGRP | S_IWOTH)) == 0)

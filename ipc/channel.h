@@ -48,6 +48,10 @@ struct channel {
 /* Whether `name` is [A-Za-z0-9_-]{1,64}. */
 bool channel_name_ok(const char *name);
 
+/* Whether a name, or a path, can be a channel's. Asks nobody. ERR_INVALID with
+ * a line. */
+MUST_CHECK enum err channel_check_name(const char *name, struct err_text *why);
+
 /* Finds the folder for `name` (NULL: $MQREDIS_CHANNEL is not looked at here:
  * CHANNEL_DEFAULT) without opening it. ERR_INVALID with a line. */
 MUST_CHECK enum err channel_locate(const char *name, char dir[PATH_MAX],

@@ -228,9 +228,8 @@ struct mqredis *mqredis_open(const char *channel, struct mqredis_error *error)
         channel = getenv("MQREDIS_CHANNEL");
     if (channel == NULL || channel[0] == '\0')
         channel = CHANNEL_DEFAULT;
-    char dir[PATH_MAX];
     struct err_text text = {.text = ""};
-    if (channel_locate(channel, dir, &text) != ERR_OK) {
+    if (channel_check_name(channel, &text) != ERR_OK) {
         error_say(error, MQREDIS_INVALID, "%s", text.text);
         return NULL;
     }
