@@ -1,7 +1,7 @@
 # mqredis: one Redis connection per host, shared over POSIX IPC.
 #
-# One non-recursive Makefile. A variant (SANITIZE=1, SANITIZE=thread, CC=clang)
-# has a build folder of its own, so objects of two variants never mix.
+# One non-recursive Makefile. A variant (SANITIZE=1, SANITIZE=thread, COVERAGE=1,
+# CC=clang) has a build folder of its own, so objects of two variants never mix.
 # `make help` lists the targets.
 
 CC       ?= cc
@@ -10,6 +10,7 @@ OBJCOPY  ?= objcopy
 VERSION  := $(shell sed -n 's/.*PROJECT_VERSION "\(.*\)"/\1/p' ipc/version.h)
 LIBEDIT  ?= $(shell pkg-config --libs libedit 2>/dev/null)
 SANITIZE ?=
+COVERAGE ?=
 WERROR   ?=
 
 # ---- variant and its flags -------------------------------------------------
@@ -19,7 +20,12 @@ CC := gcc
 endif
 variant_cc := $(if $(findstring clang,$(CC)),clang,)
 
-ifeq ($(SANITIZE),)
+ifneq ($(COVERAGE),)
+  BUILD   := build/cov
+  OPT     := -O0 -g --coverage -fprofile-update=prefer-atomic \
+             -include tests/coverage.h
+  LDSAN   := --coverage
+else ifeq ($(SANITIZE),)
   BUILD   := build$(if $(variant_cc),/clang,)
   OPT     := -O2 -g -fstack-protector-strong -fstack-clash-protection \
              -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
@@ -126,14 +132,19 @@ PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
-TESTS := check_quote check_resp check_resp_print check_status_clients
+TESTS := check_quote check_resp check_resp_command check_resp_print check_status_clients
 
 # tests/support.c and the suites of ipc/ that need it.
 support := $(BUILD)/obj/tests/support.o
-support_tests := check_channel check_mpsc check_mpsc_queue check_oneshot \
+support_tests := check_channel check_channel_lock check_mpsc_queue check_oneshot \
                  check_message check_watch check_status check_payload
 TESTS += $(support_tests)
 $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
+
+mpsc_tests := check_mpsc check_mpsc_closed
+TESTS += $(mpsc_tests)
+$(foreach t,$(mpsc_tests),$(eval EXTRA_$(t) := $(support) \
+    $(BUILD)/obj/tests/mpsc_stage.o))
 
 # What judges commands and reads URIs stands alone.
 policy_src := manager/policy.c manager/policy_table.c \
@@ -141,10 +152,9 @@ policy_src := manager/policy.c manager/policy_table.c \
 policy_obj := $(policy_src:%.c=$(BUILD)/obj/%.o) \
               $(BUILD)/obj/tests/support_policy.o
 TESTS += check_uri check_policy check_policy_server check_policy_step
-EXTRA_check_policy := $(policy_obj)
-EXTRA_check_policy_server := $(policy_obj) $(support) \
-                             $(BUILD)/obj/tests/support_redis.o
-EXTRA_check_policy_step := $(EXTRA_check_policy_server)
+policy_tests := check_policy check_policy_server check_policy_step
+$(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
+    $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
 TESTS += check_run check_bench
@@ -169,8 +179,6 @@ desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
 TESTS += check_pipeline check_readers
 EXTRA_check_pipeline := $(desk_obj)
 EXTRA_check_readers := $(desk_obj)
-$(BUILD)/obj/tests/support_manager.o: ALL_CFLAGS += \
-    $(shell pkg-config --cflags check)
 
 # The programs together, each suite against both servers.
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
@@ -181,7 +189,7 @@ TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 TESTS += check_mqstat_e2e
 EXTRA_check_mqstat_e2e := $(e2e_obj) $(BUILD)/obj/tests/json.o
-ops_tests := check_ops check_tls
+ops_tests := check_ops check_systemd check_manual check_tls
 TESTS += $(ops_tests)
 $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 TESTS += check_group
@@ -189,12 +197,11 @@ EXTRA_check_group = $(e2e_obj) $(lib_obj)
 TESTS += check_broadcast
 TESTS += check_watch_manager
 EXTRA_check_watch_manager := $(e2e_obj)
-pubsub_tests := check_pubsub
+pubsub_tests := check_pubsub check_pubsub_breaks
 TESTS += $(pubsub_tests)
 pubsub_obj := $(BUILD)/obj/tests/pubsub_client.o
-$(foreach t,$(pubsub_tests),$(eval EXTRA_$(t) := $(e2e_obj) $(pubsub_obj)))
-$(pubsub_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
-$(e2e_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
+$(foreach t,$(pubsub_tests),$(eval EXTRA_$(t) := $(e2e_obj) $(pubsub_obj) \
+    $(BUILD)/obj/tests/pubsub_scene.o))
 
 # The library's suites see its inside; all but the first run real programs.
 TESTS += check_stream
@@ -202,7 +209,8 @@ EXTRA_check_stream = $(e2e_obj) $(pubsub_obj) $(lib_obj)
 lib_tests := check_lib check_lib_calls check_lib_async check_lib_stress \
              check_worker
 TESTS += $(lib_tests)
-$(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj)))
+$(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
+    $(BUILD)/obj/tests/lib.o $$(lib_obj)))
 
 large_tests := check_large check_large_limits check_large_faults
 TESTS += $(large_tests)
@@ -212,8 +220,10 @@ $(foreach t,$(large_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
 # Runs tests/chaos, below.
 TESTS += check_chaos
 
-TESTS += check_mqstat check_mqstat_live
-EXTRA_check_mqstat := $(support) $(BUILD)/obj/tests/json.o
+mqstat_tests := check_mqstat check_mqstat_orders
+TESTS += $(mqstat_tests) check_mqstat_live
+$(foreach t,$(mqstat_tests),$(eval EXTRA_$(t) := $(support) \
+    $(BUILD)/obj/tests/json.o $(BUILD)/obj/tests/mqstat.o))
 EXTRA_check_mqstat_live := $(support)
 
 # Each fuzz target is tests/NAME.c with seeds in tests/corpus/NAME. It is linked
@@ -266,7 +276,7 @@ $(BUILD)/libmqredis.so.1: $(lib_obj) $(ipc_obj)
 # A command from the shell lives about a millisecond, of which a dynamic linker
 # would take a good part: so it is linked statically where that is possible
 # (STATIC= for not).
-STATIC ?= $(if $(SANITIZE),,$(shell echo 'int main(void){return 0;}' | \
+STATIC ?= $(if $(SANITIZE)$(COVERAGE),,$(shell echo 'int main(void){return 0;}' | \
             $(CC) -static-pie -x c -o /dev/null - 2>/dev/null && \
             echo -static-pie))
 
@@ -342,7 +352,7 @@ check: all tests $(BUILD)/tests/chaos $(examples_bin) ## run every suite; TESTS=
 
 # Asked of pkg-config only by a recipe that needs it: building the programs
 # does not take Check.
-$(TESTS:%=$(BUILD)/obj/tests/%.o) $(support): ALL_CFLAGS += $(shell pkg-config --cflags check)
+$(BUILD)/obj/tests/%.o: ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 .SECONDEXPANSION:
 $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
@@ -356,9 +366,6 @@ $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
 chaos_obj := $(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main world worker \
              history faults verdict) $(support) \
              $(BUILD)/obj/tests/support_redis.o $(BUILD)/obj/tests/proxy.o
-
-$(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main world): ALL_CFLAGS += \
-    $(shell pkg-config --cflags check)
 
 $(BUILD)/tests/chaos: $(chaos_obj) $$(lib_obj) $(BUILD)/libipc.a
 	@mkdir -p $(@D)

@@ -1,5 +1,5 @@
-/* The channel folder: where it is, whom it is believed from, its lock, its
- * queue file and its FIFOs. */
+/* The channel folder: where it is, whom it is believed from, its queue file and
+ * its FIFOs. Its lock is in check_channel_lock. */
 #include "ipc/channel.h"
 
 #include <check.h>
@@ -23,13 +23,6 @@ static mode_t mode_of(const char *path)
     struct stat st;
     ck_assert_int_eq(lstat(path, &st), 0);
     return st.st_mode & 07777;
-}
-
-static void create(struct channel *ch, gid_t group)
-{
-    struct err_text why = {""};
-    enum err e = channel_create(ch, support_name(), group, &why);
-    ck_assert_msg(e == ERR_OK, "%s", why.text);
 }
 
 static void write_file(int dirfd, const char *name, const char *text)
@@ -131,7 +124,7 @@ START_TEST(test_create_sets_modes_whatever_the_umask)
         struct channel ch;
         /* Not 0777 for the folder itself: only root could enter it then. */
         umask(masks[i] == 0777 ? 0277 : masks[i]);
-        create(&ch, CHANNEL_NO_GROUP);
+        support_channel(&ch, CHANNEL_NO_GROUP);
         ck_assert_uint_eq(mode_of(ch.dir), 0700);
         char reply[PATH_MAX + 8];
         snprintf(reply, sizeof(reply), "%s/reply", ch.dir);
@@ -146,7 +139,7 @@ END_TEST
 START_TEST(test_group_channel_modes)
 {
     struct channel ch;
-    create(&ch, getegid());
+    support_channel(&ch, getegid());
     ck_assert_uint_eq(mode_of(ch.dir), 0710);
     char reply[PATH_MAX + 8];
     snprintf(reply, sizeof(reply), "%s/reply", ch.dir);
@@ -158,7 +151,7 @@ START_TEST(test_group_channel_modes)
     channel_remove(&ch);
     channel_close(&ch);
     /* Without the group again, nothing stays open to its members. */
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     ck_assert_uint_eq(mode_of(ch.dir), 0700);
     ck_assert_uint_eq(channel_mode(&ch, 0620), 0600);
     channel_remove(&ch);
@@ -201,7 +194,7 @@ START_TEST(test_create_twice_and_open)
 {
     struct channel a, b, c;
     struct err_text why = {""};
-    create(&a, CHANNEL_NO_GROUP);
+    support_channel(&a, CHANNEL_NO_GROUP);
     const char *name = strrchr(a.dir, '/') + 1;
     ck_assert_int_eq(channel_create(&b, name, CHANNEL_NO_GROUP, &why), ERR_OK);
     ck_assert_int_eq(channel_open(&c, name, &why), ERR_OK);
@@ -238,7 +231,7 @@ START_TEST(test_refuses_a_folder_that_others_can_write)
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
         struct channel ch;
         struct err_text why = {""};
-        create(&ch, CHANNEL_NO_GROUP);
+        support_channel(&ch, CHANNEL_NO_GROUP);
         channel_close(&ch);
         ck_assert_int_eq(chmod(ch.dir, modes[i]), 0);
         struct channel again;
@@ -297,7 +290,7 @@ static void reach_relatively(struct channel *ch)
 START_TEST(test_stranger_is_refused)
 {
     struct channel ch;
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     reach_relatively(&ch);
     int rc = support_join(support_fork(stranger, &ch));
     if (rc == CHILD_CANNOT)
@@ -341,7 +334,7 @@ START_TEST(test_member_of_the_group_may_enter)
         support_skip("member_of_the_group_may_enter", "only root can try");
         return;
     }
-    create(&ch, NOBODY);
+    support_channel(&ch, NOBODY);
     int receiver, control;
     struct channel_queue q = {.name = "/mqredis.none", .epoch = 7};
     ck_assert_int_eq(channel_write_queue(&ch, &q, &why), ERR_OK);
@@ -405,196 +398,6 @@ START_TEST(test_squatted_runtime_folder_is_refused)
 }
 END_TEST
 
-/* ---- the lock ---- */
-
-struct holder {
-    struct channel ch;
-    _Atomic int holds;
-    _Atomic int release;
-};
-
-static void hold_lock(void *arg)
-{
-    struct holder *h = arg;
-    struct err_text why;
-    int fd;
-    pid_t other;
-    CHILD_REQUIRE(channel_lock(&h->ch, getpid(), 0, &fd, &other, &why) ==
-                  ERR_OK);
-    h->holds = 1;
-    while (!h->release)
-        support_sleep_ms(2);
-}
-
-START_TEST(test_lock_names_its_holder_and_ends_with_it)
-{
-    struct holder *h = support_shared(sizeof(*h));
-    struct err_text why = {""};
-    int fd = -1;
-    pid_t other = -1;
-    create(&h->ch, CHANNEL_NO_GROUP);
-    ck_assert(!channel_locked(&h->ch, &other));
-    pid_t pid = support_fork(hold_lock, h);
-    ck_assert(UNTIL(h->holds));
-    ck_assert_int_eq(channel_lock(&h->ch, getpid(), 30, &fd, &other, &why),
-                     ERR_BUSY);
-    ck_assert_int_eq(other, pid);
-    ck_assert_int_eq(fd, -1);
-    char number[24];
-    snprintf(number, sizeof(number), "pid %ld", (long)pid);
-    ck_assert_ptr_nonnull(strstr(why.text, number));
-    other = -1;
-    ck_assert(channel_locked(&h->ch, &other));
-    ck_assert_int_eq(other, pid);
-    support_kill(pid);
-    ck_assert(!channel_locked(&h->ch, &other));
-    ck_assert_int_eq(channel_lock(&h->ch, getpid(), 0, &fd, &other, &why),
-                     ERR_OK);
-    channel_remove(&h->ch);
-    channel_close(&h->ch);
-    close(fd);
-}
-END_TEST
-
-START_TEST(test_lock_waits_for_a_holder_that_ends)
-{
-    struct holder *h = support_shared(sizeof(*h));
-    struct err_text why = {""};
-    int fd;
-    pid_t other;
-    create(&h->ch, CHANNEL_NO_GROUP);
-    pid_t pid = support_fork(hold_lock, h);
-    ck_assert(UNTIL(h->holds));
-    h->release = 1;
-    ck_assert_int_eq(channel_lock(&h->ch, getpid(), (int)support_wait_ms(), &fd,
-                                  &other, &why),
-                     ERR_OK);
-    ck_assert_int_eq(support_join(pid), 0);
-    close(fd);
-    channel_close(&h->ch);
-}
-END_TEST
-
-static void wait_for_release(void *arg)
-{
-    struct holder *h = arg;
-    h->holds = 1;
-    while (!h->release)
-        support_sleep_ms(2);
-}
-
-/* The guardian's part: it holds the lock together with the manager. */
-START_TEST(test_lock_lasts_until_an_heir_of_it_ends)
-{
-    struct holder *h = support_shared(sizeof(*h));
-    struct err_text why = {""};
-    int fd, again = -1;
-    pid_t other;
-    create(&h->ch, CHANNEL_NO_GROUP);
-    ck_assert_int_eq(channel_lock(&h->ch, 4711, 0, &fd, &other, &why), ERR_OK);
-    pid_t heir = support_fork(wait_for_release, h);
-    ck_assert(UNTIL(h->holds));
-    close(fd);
-    ck_assert_int_eq(channel_lock(&h->ch, getpid(), 0, &again, &other, &why),
-                     ERR_BUSY);
-    ck_assert_int_eq(other, 4711);
-    support_kill(heir);
-    ck_assert_int_eq(channel_lock(&h->ch, getpid(), 0, &again, &other, &why),
-                     ERR_OK);
-    close(again);
-    channel_close(&h->ch);
-}
-END_TEST
-
-START_TEST(test_lock_of_a_removed_folder_fails)
-{
-    struct channel ch, same;
-    struct err_text why = {""};
-    int fd, late = -1;
-    pid_t other;
-    create(&ch, CHANNEL_NO_GROUP);
-    ck_assert_int_eq(channel_create(&same, ch.dir, CHANNEL_NO_GROUP, &why),
-                     ERR_OK);
-    ck_assert_int_eq(channel_lock(&ch, getpid(), 0, &fd, &other, &why), ERR_OK);
-    channel_remove(&ch);
-    close(fd);
-    int before = support_count_fds();
-    ck_assert_int_ne(channel_lock(&same, getpid(), 50, &late, &other, &why),
-                     ERR_OK);
-    ck_assert_ptr_nonnull(strstr(why.text, "lock"));
-    ck_assert_int_eq(support_count_fds(), before);
-    channel_close(&ch);
-    channel_close(&same);
-}
-END_TEST
-
-/* A looker (mqstat) must not make a manager's start fail. */
-START_TEST(test_looking_at_the_lock_takes_it_from_nobody)
-{
-    struct channel ch;
-    struct err_text why = {""};
-    int fd;
-    pid_t other;
-    create(&ch, CHANNEL_NO_GROUP);
-    ck_assert_int_eq(channel_lock(&ch, getpid(), 0, &fd, &other, &why), ERR_OK);
-    close(fd);
-    /* A looker in the middle of looking. */
-    int looker = openat(ch.dirfd, "lock", O_RDONLY | O_CLOEXEC);
-    ck_assert_int_eq(flock(looker, LOCK_SH | LOCK_NB), 0);
-    struct holder *h = support_shared(sizeof(*h));
-    h->ch = ch;
-    ck_assert_int_eq(channel_lock(&ch, getpid(), 20, &fd, &other, &why),
-                     ERR_BUSY);
-    close(looker);
-    ck_assert_int_eq(channel_lock(&ch, getpid(), 20, &fd, &other, &why),
-                     ERR_OK);
-    close(fd);
-    channel_close(&ch);
-}
-END_TEST
-
-struct contest {
-    struct channel ch;
-    _Atomic int inside, clashes, rounds;
-};
-
-static void contend(void *arg)
-{
-    struct contest *c = arg;
-    struct err_text why;
-    for (int i = 0; i < 40; i++) {
-        int fd;
-        pid_t other;
-        enum err e = channel_lock(&c->ch, getpid(), (int)support_wait_ms(), &fd,
-                                  &other, &why);
-        CHILD_REQUIRE(e == ERR_OK);
-        if (atomic_fetch_add(&c->inside, 1) != 0)
-            c->clashes++;
-        c->rounds++;
-        /* Some end in good order, and take the name with them. */
-        atomic_fetch_sub(&c->inside, 1);
-        if (i % 2 == 0)
-            unlinkat(c->ch.dirfd, "lock", 0);
-        close(fd);
-    }
-}
-
-START_TEST(test_lock_has_one_holder_though_its_name_comes_and_goes)
-{
-    enum { N = 4 };
-    struct contest *c = support_shared(sizeof(*c));
-    pid_t pids[N];
-    create(&c->ch, CHANNEL_NO_GROUP);
-    for (int i = 0; i < N; i++)
-        pids[i] = support_fork(contend, c);
-    for (int i = 0; i < N; i++)
-        ck_assert_int_eq(support_join(pids[i]), 0);
-    ck_assert_int_eq(c->clashes, 0);
-    ck_assert_int_eq(c->rounds, N * 40);
-    channel_close(&c->ch);
-}
-END_TEST
-
 /* ---- the queue file ---- */
 
 START_TEST(test_queue_file_round_trip)
@@ -604,7 +407,7 @@ START_TEST(test_queue_file_round_trip)
     struct channel_queue in = {.name = "/mqredis.x.0123456789abcdef",
                                .epoch = 0xfedcba9876543210},
                          out;
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     ck_assert_int_eq(channel_read_queue(&ch, &out), ERR_ABSENT);
     ck_assert_int_eq(channel_write_queue(&ch, &in, &why), ERR_OK);
     ck_assert_int_eq(channel_read_queue(&ch, &out), ERR_OK);
@@ -650,7 +453,7 @@ START_TEST(test_queue_file_garbage)
 {
     struct channel ch;
     struct channel_queue q = {.name = "untouched"};
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     write_file(ch.dirfd, "queue", bad_queue_files[_i]);
     ck_assert_int_eq(channel_read_queue(&ch, &q), ERR_PROTO);
     ck_assert_str_eq(q.name, "untouched");
@@ -663,7 +466,7 @@ START_TEST(test_queue_file_that_is_none)
 {
     struct channel ch;
     struct channel_queue q;
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     ck_assert_int_eq(symlinkat("/etc/hostname", ch.dirfd, "queue"), 0);
     ck_assert_int_eq(channel_read_queue(&ch, &q), ERR_SYS);
     ck_assert_int_eq(unlinkat(ch.dirfd, "queue", 0), 0);
@@ -684,7 +487,7 @@ START_TEST(test_make_fifo_replaces_in_one_step)
     struct err_text why = {""};
     struct stat st;
     int first, second, reader;
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     umask(077);
     ck_assert_int_eq(channel_make_fifo(&ch, "receiver", 0640, &first, &why),
                      ERR_OK);
@@ -718,7 +521,7 @@ START_TEST(test_open_fifo_says_what_is_there)
 {
     struct channel ch;
     int fd = -1;
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     int before = support_count_fds();
     ck_assert_int_eq(channel_open_fifo(&ch, "f", O_WRONLY, &fd), ERR_ABSENT);
     ck_assert_int_eq(mkfifoat(ch.dirfd, "f", 0600), 0);
@@ -743,7 +546,7 @@ START_TEST(test_remove_leaves_nothing)
         "queue",  ".queue",  "senders",   "lock",    "receiver", "control",
         "status", ".status", ".receiver", "reply/a", "reply/.b", "payload/c"};
     struct channel ch;
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         write_file(ch.dirfd, names[i], "x");
     ck_assert_int_eq(mkdirat(ch.dirfd, "reply/folder", 0700), 0);
@@ -752,7 +555,7 @@ START_TEST(test_remove_leaves_nothing)
     channel_remove(&ch); /* harmless */
     channel_close(&ch);
     /* What is not ours stays, and the folder with it. */
-    create(&ch, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     write_file(ch.dirfd, "notes", "x");
     channel_remove(&ch);
     ck_assert_int_eq(support_count_entries(ch.dir), 1);
@@ -764,8 +567,8 @@ END_TEST
 START_TEST(test_remove_follows_no_link)
 {
     struct channel ch, other;
-    create(&ch, CHANNEL_NO_GROUP);
-    create(&other, CHANNEL_NO_GROUP);
+    support_channel(&ch, CHANNEL_NO_GROUP);
+    support_channel(&other, CHANNEL_NO_GROUP);
     write_file(other.dirfd, "queue", "x");
     ck_assert_int_eq(unlinkat(ch.dirfd, "reply", AT_REMOVEDIR), 0);
     ck_assert_int_eq(symlinkat(other.dir, ch.dirfd, "reply"), 0);
@@ -798,12 +601,6 @@ int main(void)
     tcase_add_test(t, test_stranger_is_refused);
     tcase_add_test(t, test_member_of_the_group_may_enter);
     tcase_add_test(t, test_squatted_runtime_folder_is_refused);
-    tcase_add_test(t, test_lock_names_its_holder_and_ends_with_it);
-    tcase_add_test(t, test_lock_waits_for_a_holder_that_ends);
-    tcase_add_test(t, test_lock_lasts_until_an_heir_of_it_ends);
-    tcase_add_test(t, test_lock_of_a_removed_folder_fails);
-    tcase_add_test(t, test_looking_at_the_lock_takes_it_from_nobody);
-    tcase_add_test(t, test_lock_has_one_holder_though_its_name_comes_and_goes);
     tcase_add_test(t, test_queue_file_round_trip);
     tcase_add_loop_test(t, test_queue_file_garbage, 0,
                         sizeof(bad_queue_files) / sizeof(bad_queue_files[0]));

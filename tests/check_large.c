@@ -13,7 +13,7 @@
 #include "tests/support.h"
 
 /* Sanitized, memory for 100 MB takes longer than a reader may lag. */
-#define BIG ((large_slow ? 20 : 100) * LARGE_MIB)
+#define BIG ((SUPPORT_SANITIZED ? 20 : 100) * LARGE_MIB)
 /* What the manager may take of memory while values of any size pass. */
 #define RSS_MAX_KB (64 * 1024)
 
@@ -54,7 +54,7 @@ static const size_t sizes[] = {0,
 static void check_memory(long rss_kb)
 {
     ck_assert_int_gt(rss_kb, 0);
-    if (!large_slow)
+    if (!SUPPORT_SANITIZED)
         ck_assert_int_lt(rss_kb, RSS_MAX_KB);
 }
 
@@ -198,9 +198,9 @@ START_TEST(test_sixteen_workers_at_once)
     e2e_start(&redis, &manager, _i, NULL);
     for (int i = 0; i < WORKERS; i++) {
         c[i] = (struct crowd){&manager, i, big,
-                              large_slow   ? 1
-                              : e2e_long() ? 5
-                                           : 2};
+                              SUPPORT_SANITIZED ? 1
+                              : e2e_long()      ? 5
+                                                : 2};
         pids[i] = support_fork(be_one_of_many, &c[i]);
     }
     long most = watch_crowd(pids, WORKERS, manager.pid);
@@ -395,7 +395,7 @@ END_TEST
 
 START_TEST(test_thousands_of_requests_leave_memory_alone)
 {
-    const int count = large_slow ? 300 : e2e_long() ? 20000 : 2000;
+    const int count = SUPPORT_SANITIZED ? 300 : e2e_long() ? 20000 : 2000;
     e2e_start(&redis, &manager, _i, NULL);
     struct mqredis *mq = large_open(&manager);
     long rss = 0, own = 0;
@@ -416,7 +416,7 @@ START_TEST(test_thousands_of_requests_leave_memory_alone)
                2 * count * 3 / 4, grown, own_grown);
     ck_assert_int_eq(large_fds(manager.pid), fds);
     ck_assert_int_eq(support_count_fds(), own_fds);
-    if (!large_slow) {
+    if (!SUPPORT_SANITIZED) {
         ck_assert_int_lt(grown, 2048);
         ck_assert_int_lt(own_grown, 4096);
     }

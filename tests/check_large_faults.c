@@ -293,7 +293,7 @@ END_TEST
 /* ---- a worker stops, or reads without end ---- */
 
 /* Sanitized, memory for 100 MB takes longer than a reader may lag. */
-#define BIG ((large_slow ? 20 : 100) * LARGE_MIB)
+#define BIG ((SUPPORT_SANITIZED ? 20 : 100) * LARGE_MIB)
 
 struct glutton {
     struct e2e_manager *m;
@@ -525,7 +525,7 @@ static void end_with_everything_killed(const pid_t *pids, bool guardian)
 
 START_TEST(test_killed_at_any_moment)
 {
-    const int kills = e2e_long() ? 200 : large_slow ? 10 : 20;
+    const int kills = e2e_long() ? 200 : SUPPORT_SANITIZED ? 10 : 20;
     struct restless *w = support_shared(WORKERS * sizeof(*w));
     pid_t pids[WORKERS];
     uint64_t right = 0, failed = 0;

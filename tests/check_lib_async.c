@@ -6,48 +6,8 @@
 #include <string.h>
 
 #include "ipc/clock.h"
-#include "tests/e2e.h"
+#include "tests/lib.h"
 #include "tests/support.h"
-#include "workers/mqredis.h"
-
-static struct mqredis *open_handle(const struct e2e_manager *m)
-{
-    struct mqredis_error why;
-    struct mqredis *mq = mqredis_open(m->channel, &why);
-    ck_assert_msg(mq != NULL, "%s", why.text);
-    return mq;
-}
-
-/* A reply's text, for comparing; static storage. */
-static const char *text_of(const struct mqredis_reply *r)
-{
-    static char text[1024];
-    if (r->type == MQREDIS_NIL)
-        return "(nil)";
-    if (r->type == MQREDIS_FAILURE)
-        snprintf(text, sizeof(text), "%s: %s", mqredis_status_str(r->status),
-                 r->str);
-    else if (r->str == NULL)
-        snprintf(text, sizeof(text), "%lld", (long long)r->integer);
-    else
-        return r->str;
-    return text;
-}
-
-/* Takes the reply. */
-#define EXPECT(reply, expected)                                                \
-    do {                                                                       \
-        struct mqredis_reply *r_ = (reply);                                    \
-        ck_assert_str_eq(text_of(r_), expected);                               \
-        mqredis_free(r_);                                                      \
-    } while (0)
-
-static enum mqredis_status status_of(struct mqredis_reply *reply)
-{
-    enum mqredis_status s = reply->status;
-    mqredis_free(reply);
-    return s;
-}
 
 /* ---- submitted ---- */
 
@@ -58,7 +18,7 @@ START_TEST(test_submitted_commands_keep_their_order_in_few_messages)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     uint64_t before = e2e_counter(&m, COUNTER_messages);
     for (size_t i = 0; i < COUNT; i++)
         q[i] = mqredis_submit(mq, "INCR n");
@@ -82,7 +42,7 @@ START_TEST(test_wait_any_gives_each_request_once)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     ck_assert_ptr_null(mqredis_wait_any(mq, 0));
     for (int i = 0; i < COUNT; i++) {
         struct mqredis_request *q = mqredis_submit(mq, "ECHO %d", i);
@@ -109,7 +69,7 @@ START_TEST(test_cancelled_before_sending_is_not_executed)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     struct mqredis_request *q[9];
     /* With deadlines, a slow machine may send some in a message before. */
     mqredis_set_timeout(mq, -1);
@@ -135,7 +95,7 @@ START_TEST(test_blocking_command_holds_up_nobody_and_can_be_cancelled)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     mqredis_set_timeout(mq, -1);
     struct mqredis_request *blocked = mqredis_submit(mq, "BLPOP list 0");
     struct mqredis_request *other = mqredis_submit(mq, "ECHO a");
@@ -157,7 +117,7 @@ START_TEST(test_blocking_command_gets_its_element)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     struct mqredis_request *blocked = mqredis_submit(mq, "BLPOP list 0");
     mqredis_flush(mq);
     ck_assert(!mqredis_wait_done(blocked, 50));
@@ -175,7 +135,7 @@ START_TEST(test_submitted_batch_is_one_request)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     struct mqredis_request *before = mqredis_submit(mq, "SET n 1");
     struct mqredis_batch *b = mqredis_batch_new(mq);
     mqredis_batch_add(b, "INCR n");
@@ -191,7 +151,7 @@ START_TEST(test_submitted_batch_is_one_request)
     EXPECT(mqredis_wait(before), "OK");
     b = mqredis_batch_new(mq);
     mqredis_batch_add(b, "GET %q");
-    ck_assert_int_eq(status_of(mqredis_wait(mqredis_batch_submit(b))),
+    ck_assert_int_eq(lib_status(mqredis_wait(mqredis_batch_submit(b))),
                      MQREDIS_INVALID);
     mqredis_close(mq);
 }
@@ -217,7 +177,7 @@ START_TEST(test_descriptor_drives_a_poll_loop)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     int fd = mqredis_fd(mq);
     ck_assert_int_ge(fd, 0);
     static int64_t number[COUNT];
@@ -227,7 +187,7 @@ START_TEST(test_descriptor_drives_a_poll_loop)
         struct mqredis_request *q = next_by_fd(mq, fd);
         int64_t *mark = mqredis_data(q);
         struct mqredis_reply *reply = mqredis_wait(q);
-        ck_assert_msg(reply->type == MQREDIS_STRING, "%s", text_of(reply));
+        ck_assert_msg(reply->type == MQREDIS_STRING, "%s", lib_text(reply));
         ck_assert_int_eq(atoi(reply->str), mark - number);
         ck_assert_int_eq((*mark)++, 0);
         mqredis_free(reply);
@@ -244,21 +204,21 @@ START_TEST(test_descriptor_tells_deadlines_and_death)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     int fd = mqredis_fd(mq);
     mqredis_set_timeout(mq, 150);
     struct mqredis_request *q = mqredis_submit(mq, "BLPOP list 0");
     ck_assert_ptr_eq(next_by_fd(mq, fd), q);
-    ck_assert_int_eq(status_of(mqredis_wait(q)), MQREDIS_LOST);
+    ck_assert_int_eq(lib_status(mqredis_wait(q)), MQREDIS_LOST);
     mqredis_set_timeout(mq, -1);
     q = mqredis_submit(mq, "BLPOP list 0");
     ck_assert(!mqredis_wait_done(q, 50));
     e2e_manager_kill(&m);
     ck_assert_ptr_eq(next_by_fd(mq, fd), q);
-    ck_assert_int_eq(status_of(mqredis_wait(q)), MQREDIS_LOST);
+    ck_assert_int_eq(lib_status(mqredis_wait(q)), MQREDIS_LOST);
     q = mqredis_submit(mq, "GET k");
     ck_assert_ptr_eq(next_by_fd(mq, fd), q);
-    ck_assert_int_eq(status_of(mqredis_wait(q)), MQREDIS_UNAVAILABLE);
+    ck_assert_int_eq(lib_status(mqredis_wait(q)), MQREDIS_UNAVAILABLE);
     mqredis_close(mq);
 }
 END_TEST
@@ -271,7 +231,7 @@ START_TEST(test_descriptor_mode_never_sleeps_on_a_full_queue)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, "--capacity 4");
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     int fd = mqredis_fd(mq);
     kill(m.pid, SIGSTOP);
     ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));

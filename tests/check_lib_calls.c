@@ -6,48 +6,8 @@
 #include <string.h>
 
 #include "ipc/clock.h"
-#include "tests/e2e.h"
+#include "tests/lib.h"
 #include "tests/support.h"
-#include "workers/mqredis.h"
-
-static struct mqredis *open_handle(const struct e2e_manager *m)
-{
-    struct mqredis_error why;
-    struct mqredis *mq = mqredis_open(m->channel, &why);
-    ck_assert_msg(mq != NULL, "%s", why.text);
-    return mq;
-}
-
-/* A reply's text, for comparing; static storage. */
-static const char *text_of(const struct mqredis_reply *r)
-{
-    static char text[1024];
-    if (r->type == MQREDIS_NIL)
-        return "(nil)";
-    if (r->type == MQREDIS_FAILURE)
-        snprintf(text, sizeof(text), "%s: %s", mqredis_status_str(r->status),
-                 r->str);
-    else if (r->str == NULL)
-        snprintf(text, sizeof(text), "%lld", (long long)r->integer);
-    else
-        return r->str;
-    return text;
-}
-
-/* Takes the reply. */
-#define EXPECT(reply, expected)                                                \
-    do {                                                                       \
-        struct mqredis_reply *r_ = (reply);                                    \
-        ck_assert_str_eq(text_of(r_), expected);                               \
-        mqredis_free(r_);                                                      \
-    } while (0)
-
-static enum mqredis_status status_of(struct mqredis_reply *reply)
-{
-    enum mqredis_status s = reply->status;
-    mqredis_free(reply);
-    return s;
-}
 
 /* ---- synchronous ---- */
 
@@ -56,7 +16,7 @@ START_TEST(test_values_come_back_byte_for_byte)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     char all[256];
     for (size_t i = 0; i < sizeof(all); i++)
         all[i] = (char)i;
@@ -82,7 +42,7 @@ START_TEST(test_errors_are_told_apart)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     EXPECT(mqredis_command(mq, "SET k %d", 5), "OK");
     /* Redis's own: it answered. */
     struct mqredis_reply *reply = mqredis_command(mq, "LPUSH k x");
@@ -97,9 +57,9 @@ START_TEST(test_errors_are_told_apart)
     ck_assert_ptr_nonnull(strstr(reply->str, "SELECT"));
     mqredis_free(reply);
     /* The library's. */
-    ck_assert_int_eq(status_of(mqredis_command(mq, "GET %y", 1)),
+    ck_assert_int_eq(lib_status(mqredis_command(mq, "GET %y", 1)),
                      MQREDIS_INVALID);
-    ck_assert_int_eq(status_of(mqredis_command_argv(mq, 0, NULL, NULL)),
+    ck_assert_int_eq(lib_status(mqredis_command_argv(mq, 0, NULL, NULL)),
                      MQREDIS_INVALID);
     EXPECT(mqredis_get(mq, "k"), "5");
     mqredis_close(mq);
@@ -112,7 +72,7 @@ START_TEST(test_large_reply_comes_whole)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     EXPECT(mqredis_command(mq, "SETRANGE big %d x", SIZE - 1), "3000000");
     struct mqredis_reply *reply = mqredis_get(mq, "big");
     ck_assert_int_eq(reply->type, MQREDIS_STRING);
@@ -146,7 +106,7 @@ START_TEST(test_batch_answers_each_command)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     struct mqredis_batch *b = mqredis_batch_new(mq);
     mqredis_batch_add(b, "SET n %d", 41);
     mqredis_batch_add(b, "INCR n");
@@ -166,8 +126,8 @@ START_TEST(test_batch_answers_each_command)
     b = mqredis_batch_new(mq);
     mqredis_batch_add(b, "INCR n");
     mqredis_batch_add(b, "GET %q");
-    ck_assert_int_eq(status_of(mqredis_batch_run(b)), MQREDIS_INVALID);
-    ck_assert_int_eq(status_of(mqredis_batch_run(mqredis_batch_new(mq))),
+    ck_assert_int_eq(lib_status(mqredis_batch_run(b)), MQREDIS_INVALID);
+    ck_assert_int_eq(lib_status(mqredis_batch_run(mqredis_batch_new(mq))),
                      MQREDIS_INVALID);
     EXPECT(mqredis_get(mq, "n"), "42");
     mqredis_close(mq);
@@ -179,7 +139,7 @@ START_TEST(test_transaction_is_all_or_nothing)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     struct mqredis_batch *b = mqredis_batch_new(mq);
     mqredis_batch_add(b, "SET n 1");
     mqredis_batch_add(b, "INCR n");
@@ -205,7 +165,7 @@ START_TEST(test_too_big_batch_is_refused_and_not_executed)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     struct mqredis_batch *b = mqredis_batch_new(mq);
     for (int i = 0; i < 5000; i++)
         mqredis_batch_add(b, "INCR n");
@@ -225,7 +185,7 @@ START_TEST(test_what_does_not_fit_into_a_message_travels_beside_it)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     char *value = malloc(LARGE);
     ck_assert_ptr_nonnull(value);
     for (size_t i = 0; i < LARGE; i++)
@@ -260,7 +220,7 @@ START_TEST(test_info_and_ready)
     e2e_redis_start(&r, _i);
     /* It is not there yet, and the handle waits for it. */
     e2e_manager_launch(&m, NULL, e2e_uri(&r), NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     ck_assert_int_eq(mqredis_wait_ready(mq, support_wait_ms(), &why),
                      MQREDIS_OK);
     e2e_manager_ready(&m);
@@ -291,7 +251,7 @@ START_TEST(test_time_that_runs_out_says_where_it_went)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, "--capacity 1");
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     EXPECT(mqredis_command(mq, "SET n 0"), "OK");
     kill(m.pid, SIGSTOP);
     ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
@@ -332,7 +292,7 @@ START_TEST(test_killed_manager_ends_every_wait_at_once)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     mqredis_set_timeout(mq, -1);
     struct mqredis_request *q[10];
     for (int i = 0; i < 10; i++) {
@@ -343,10 +303,10 @@ START_TEST(test_killed_manager_ends_every_wait_at_once)
     e2e_manager_kill(&m);
     uint64_t t0 = clock_ns();
     for (int i = 0; i < 10; i++)
-        ck_assert_int_eq(status_of(mqredis_wait(q[i])), MQREDIS_LOST);
+        ck_assert_int_eq(lib_status(mqredis_wait(q[i])), MQREDIS_LOST);
     e2e_figure(_i, "10 requests told of the manager's death after %.1f ms",
                (double)(clock_ns() - t0) / 1e6);
-    ck_assert_int_eq(status_of(mqredis_get(mq, "k")), MQREDIS_UNAVAILABLE);
+    ck_assert_int_eq(lib_status(mqredis_get(mq, "k")), MQREDIS_UNAVAILABLE);
     mqredis_close(mq);
 }
 END_TEST
@@ -356,7 +316,7 @@ START_TEST(test_idle_handle_survives_ten_managers)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     char channel[sizeof(m.channel)];
     strcpy(channel, m.channel);
     EXPECT(mqredis_command(mq, "SET n 0"), "OK");
@@ -391,7 +351,7 @@ START_TEST(test_closing_leaves_nothing)
     char path[sizeof(m.channel) + 16];
     snprintf(path, sizeof(path), "%s/reply", m.channel);
     int fds = support_count_fds();
-    struct mqredis *mq = open_handle(&m);
+    struct mqredis *mq = lib_open(&m);
     ck_assert_int_ge(mqredis_fd(mq), 0);
     for (int i = 0; i < 100; i++)
         ck_assert_ptr_nonnull(mqredis_submit(mq, "BLPOP list 1000"));

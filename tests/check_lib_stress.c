@@ -13,28 +13,15 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
-#include "tests/e2e.h"
+#include "tests/lib.h"
 #include "tests/support.h"
-#include "workers/mqredis.h"
 
 /* Sanitized, a tenth of the work takes as long. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOW 10
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SLOW 10
-#else
-#define SLOW 1
-#endif
-#else
-#define SLOW 1
-#endif
+#define SLOW (SUPPORT_SANITIZED ? 10 : 1)
 
 static struct mqredis *open_handle(const struct e2e_manager *m)
 {
-    struct mqredis_error why;
-    struct mqredis *mq = mqredis_open(m->channel, &why);
-    ck_assert_msg(mq != NULL, "%s", why.text);
+    struct mqredis *mq = lib_open(m);
     mqredis_set_timeout(mq, 60000);
     return mq;
 }
@@ -335,7 +322,7 @@ START_TEST(test_cancelled_requests_leave_no_trace)
         end_one(ring[at], number[at], 3, &right, &wrong);
     ck_assert_int_eq(wrong, 0);
     ck_assert_int_gt(right, COUNT / 2);
-    if (SLOW == 1)
+    if (!SUPPORT_SANITIZED)
         ck_assert_int_lt(grown, 4096);
     mqredis_close(mq);
     char path[80];
@@ -397,7 +384,7 @@ START_TEST(test_out_of_descriptors_is_an_error_and_passes)
 }
 END_TEST
 
-#if SLOW == 1
+#if !SUPPORT_SANITIZED
 /* Takes all memory that malloc can give, down to the smallest pieces. */
 static void *exhaust(void)
 {
@@ -489,7 +476,7 @@ int main(void)
     e2e_add(stress, test_waiting_thread_holds_up_no_other);
     e2e_add(stress, test_cancelled_requests_leave_no_trace);
     e2e_add(stress, test_out_of_descriptors_is_an_error_and_passes);
-#if SLOW == 1
+#if !SUPPORT_SANITIZED
     /* A sanitizer's own allocator does not live in so little. */
     e2e_add(stress, test_out_of_memory_is_an_error_and_passes);
 #endif

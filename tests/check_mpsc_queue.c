@@ -17,13 +17,6 @@
 
 #define MSGSIZE 256
 
-static void create_channel(struct channel *ch)
-{
-    struct err_text why = {""};
-    enum err e = channel_create(ch, support_name(), CHANNEL_NO_GROUP, &why);
-    ck_assert_msg(e == ERR_OK, "%s", why.text);
-}
-
 static void start(struct mpsc_receiver *rx, const struct channel *ch,
                   long capacity, uint64_t epoch)
 {
@@ -86,7 +79,7 @@ START_TEST(test_queue_is_kept_across_ten_restarts)
 {
     struct idler *w = support_shared(sizeof(*w));
     struct mpsc_receiver rx;
-    create_channel(&w->ch);
+    support_channel(&w->ch, CHANNEL_NO_GROUP);
     /* Forked first: an heir of the receiver's would keep it alive. */
     w->turn = -1;
     pid_t pid = support_fork(idle_worker, w);
@@ -128,7 +121,7 @@ START_TEST(test_messages_of_an_earlier_receiver_are_still_there)
     struct mpsc_receiver rx;
     struct mpsc_sender tx;
     struct err_text why;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     start(&rx, &ch, 4, 1);
     ck_assert_int_eq(mpsc_open(&tx, &ch, &why), ERR_OK);
     ck_assert_int_eq(mpsc_send(&tx, "old", 3, 0), ERR_OK);
@@ -150,7 +143,7 @@ START_TEST(test_successor_inherits_the_channel)
     char buf[MSGSIZE];
     size_t len;
     unsigned priority;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     int fds = support_count_fds();
     ck_assert_int_eq(mpsc_inherit(&next, &ch, &why), ERR_ABSENT);
     ck_assert_ptr_nonnull(strstr(why.text, ch.name));
@@ -188,7 +181,7 @@ START_TEST(test_stale_queue_file_gives_way)
         struct channel ch;
         struct mpsc_receiver rx;
         struct channel_queue q;
-        create_channel(&ch);
+        support_channel(&ch, CHANNEL_NO_GROUP);
         int fd = openat(ch.dirfd, "queue", O_WRONLY | O_CREAT, 0600);
         ck_assert_int_eq(write(fd, texts[i], strlen(texts[i])),
                          (ssize_t)strlen(texts[i]));
@@ -208,7 +201,7 @@ START_TEST(test_queue_of_another_size_is_replaced)
     struct channel ch;
     struct mpsc_receiver rx;
     char old[CHANNEL_QUEUE_NAME_MAX];
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     start(&rx, &ch, 3, 1);
     memcpy(old, rx.queue, sizeof(old));
     ck_assert(!mpsc_unlinked(&rx));
@@ -229,7 +222,7 @@ START_TEST(test_unlinked_queue_is_noticed)
 {
     struct channel ch;
     struct mpsc_receiver rx;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     start(&rx, &ch, 4, 1);
     ck_assert(!mpsc_unlinked(&rx));
     ck_assert_int_eq(mq_unlink(rx.queue), 0);
@@ -245,7 +238,7 @@ START_TEST(test_queue_of_a_stranger_is_refused)
     struct mpsc_receiver rx, planted;
     struct mpsc_sender tx;
     struct err_text why = {""};
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     start(&planted, &ch, 4, 1);
     if (geteuid() != 0 || fchown(planted.mq, 65534, (gid_t)-1) < 0) {
         support_skip("queue_of_a_stranger", "may not give a queue away");
@@ -291,7 +284,7 @@ START_TEST(test_other_ipc_namespace_is_named)
 {
     struct channel ch;
     struct mpsc_receiver rx;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     start(&rx, &ch, 4, 1);
     run("other_ipc_namespace", join_from_elsewhere, &ch);
     end(&rx, &ch);
@@ -339,7 +332,7 @@ static void lower_and_reuse(void *arg)
 START_TEST(test_default_capacity_is_lowered_and_said)
 {
     struct channel ch;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     run("default_capacity_is_lowered", lower_and_reuse, &ch);
     channel_remove(&ch);
     channel_close(&ch);
@@ -377,7 +370,7 @@ static void ask_for_exactly(void *arg)
 START_TEST(test_exact_capacity_is_granted_or_an_error)
 {
     struct channel ch;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     run("exact_capacity", ask_for_exactly, &ch);
     channel_remove(&ch);
     channel_close(&ch);
@@ -403,7 +396,7 @@ static void use_up_budget(void *arg)
 START_TEST(test_users_budget_has_its_own_message)
 {
     struct channel ch;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     run("users_budget", use_up_budget, &ch);
     channel_remove(&ch);
     channel_close(&ch);
@@ -428,7 +421,7 @@ static void use_up_namespace(void *arg)
 START_TEST(test_namespaces_budget_has_its_own_message)
 {
     struct channel ch;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     run("namespaces_budget", use_up_namespace, &ch);
     channel_remove(&ch);
     channel_close(&ch);
@@ -465,7 +458,7 @@ static void run_out_of_descriptors(void *arg)
 START_TEST(test_out_of_descriptors_leaks_nothing)
 {
     struct channel ch;
-    create_channel(&ch);
+    support_channel(&ch, CHANNEL_NO_GROUP);
     ck_assert_int_eq(support_join(support_fork(run_out_of_descriptors, &ch)),
                      0);
     channel_remove(&ch);

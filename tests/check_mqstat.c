@@ -1,4 +1,4 @@
-/* mqstat, the program, against status files and queues made here. */
+/* mqstat, the program, showing status files and queues made here. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,168 +16,8 @@
 #include "ipc/mpsc.h"
 #include "ipc/status.h"
 #include "tests/json.h"
+#include "tests/mqstat.h"
 #include "tests/support.h"
-
-/* ---- running it ---- */
-
-static struct {
-    int code;
-    char out[1 << 18];
-    char err[8192];
-} ran;
-
-static void read_file(const char *path, char *out, size_t size)
-{
-    FILE *f = fopen(path, "re");
-    size_t n = f ? fread(out, 1, size - 1, f) : 0;
-    if (f != NULL)
-        fclose(f);
-    out[n] = '\0';
-}
-
-/* Runs `mqstat ARGS` (for a shell), fills `ran`. */
-static void PRINTF_LIKE(1, 2) mqstat(const char *fmt, ...)
-{
-    char args[1024], command[4096], out[512], err[512];
-    const char *build = getenv("MQREDIS_BUILD");
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(args, sizeof(args), fmt, ap);
-    va_end(ap);
-    snprintf(out, sizeof(out), "%s/out", support_scratch());
-    snprintf(err, sizeof(err), "%s/err", support_scratch());
-    snprintf(command, sizeof(command),
-             "LC_ALL=C timeout 60 '%s/mqstat' %s >'%s' 2>'%s' </dev/null",
-             build ? build : "build", args, out, err);
-    int status = system(command);
-    ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : 999;
-    read_file(out, ran.out, sizeof(ran.out));
-    read_file(err, ran.err, sizeof(ran.err));
-    unlink(out);
-    unlink(err);
-}
-
-#define HAS(text)                                                              \
-    ck_assert_msg(strstr(ran.out, text) != NULL, "no '%s' in:\n%s%s", text,    \
-                  ran.out, ran.err)
-#define HAS_NOT(text)                                                          \
-    ck_assert_msg(strstr(ran.out, text) == NULL, "'%s' in:\n%s", text, ran.out)
-#define ENDED(want)                                                            \
-    ck_assert_msg(ran.code == (want), "exit code %d, not %d:\n%s%s", ran.code, \
-                  (want), ran.out, ran.err)
-
-/* Nothing that a terminal would take for an order, and whole lines. */
-static void assert_harmless(void)
-{
-    for (const char *texts[] = {ran.out, ran.err}, **t = texts; t < texts + 2;
-         t++)
-        for (const char *p = *t; *p != '\0'; p++)
-            ck_assert_msg(*p == '\n' || ((unsigned char)*p >= 0x20 &&
-                                         (unsigned char)*p != 0x7f),
-                          "byte %02x in:\n%s", (unsigned char)*p, *t);
-}
-
-static void assert_one_line(const char *text)
-{
-    const char *end = strchr(text, '\n');
-    ck_assert_msg(end != NULL && end[1] == '\0', "not one line: %s", text);
-}
-
-/* ---- a manager's outside ---- */
-
-struct fake {
-    struct channel ch;
-    struct mpsc_receiver rx;
-    struct status *status;
-    struct manager_state state;
-    int lock, control;
-    char name[80];
-};
-
-static void fake_start(struct fake *f, const char *name, long capacity)
-{
-    struct err_text why = {""}, note = {""};
-    memset(f, 0, sizeof(*f));
-    snprintf(f->name, sizeof(f->name), "%s", name);
-    const struct mpsc_config config = {
-        .capacity = capacity, .msgsize = 512, .capacity_exact = true};
-    pid_t holder;
-    ck_assert_msg(channel_create(&f->ch, name, CHANNEL_NO_GROUP, &why) ==
-                      ERR_OK,
-                  "%s", why.text);
-    ck_assert_msg(
-        channel_lock(&f->ch, getpid(), 5000, &f->lock, &holder, &why) == ERR_OK,
-        "%s", why.text);
-    ck_assert_msg(mpsc_create(&f->rx, &f->ch, &config, 77, &note, &why) ==
-                      ERR_OK,
-                  "%s", why.text);
-    ck_assert_msg(
-        channel_make_fifo(&f->ch, "control", 0600, &f->control, &why) == ERR_OK,
-        "%s", why.text);
-    ck_assert_msg(status_create(&f->ch, &f->status, &why) == ERR_OK, "%s",
-                  why.text);
-    f->state.pid = getpid();
-    f->state.epoch = 77;
-    f->state.started_ns = clock_ns();
-    f->state.window = 100;
-    f->state.capacity = (uint32_t)capacity;
-    snprintf(f->state.queue, sizeof(f->state.queue), "%s", f->rx.queue);
-    strcpy(f->state.server, "redis://127.0.0.1:6379/0");
-    status_set_state(f->status, &f->state, STATE_CONNECTED);
-    ck_assert_msg(status_show(&f->ch, &why) == ERR_OK, "%s", why.text);
-}
-
-/* Ends it as a crash would: names stay, descriptors go. */
-static void fake_die(struct fake *f)
-{
-    mpsc_receiver_close(&f->rx);
-    close(f->control);
-    close(f->lock);
-    status_unmap(f->status);
-    channel_close(&f->ch);
-}
-
-static void fake_count(struct fake *f, uint64_t n)
-{
-    status_count(f->status, COUNTER_messages, n);
-    status_count(f->status, COUNTER_taken, n);
-    status_count(f->status, COUNTER_answered, n - 3);
-    status_count(f->status, COUNTER_expired, 1);
-    status_gauge_set(f->status, GAUGE_inflight, 2);
-    for (uint64_t i = 0; i < n; i++) {
-        histogram_add(&f->status->times[TIME_queue_wait], 20000);
-        histogram_add(&f->status->times[TIME_round_trip], 150000 + i * 100);
-    }
-}
-
-/* ---- senders in children ---- */
-
-struct sender_arg {
-    const char *name;
-    int messages;
-};
-
-static void send_and_stay(void *arg)
-{
-    const struct sender_arg *a = arg;
-    struct channel ch;
-    struct mpsc_sender tx;
-    struct err_text why = {""};
-    CHILD_REQUIRE(channel_open(&ch, a->name, &why) == ERR_OK);
-    CHILD_REQUIRE(mpsc_open(&tx, &ch, &why) == ERR_OK);
-    for (int i = 0; i < a->messages; i++)
-        CHILD_REQUIRE(mpsc_send(&tx, "x", 1, 0) == ERR_OK);
-    for (;;)
-        pause();
-}
-
-static long queue_limit(void)
-{
-    char text[32];
-    read_file("/proc/sys/fs/mqueue/msg_max", text, sizeof(text));
-    long n = strtol(text, NULL, 10);
-    return n < 32 ? n : 32;
-}
 
 /* ---- showing ---- */
 
@@ -188,8 +28,8 @@ START_TEST(test_one_line_a_channel)
     fake_start(&b, "beta", 5);
     status_set_state(b.status, &b.state, STATE_PAUSED);
     fake_count(&a, 1000);
-    struct sender_arg arg = {"alpha", 3};
-    pid_t child = support_fork(send_and_stay, &arg);
+    struct fake_sender arg = {"alpha", 3};
+    pid_t child = support_fork(fake_sender, &arg);
     ck_assert(UNTIL(mpsc_depth(&a.rx) == 3));
     mqstat("%s", "");
     ENDED(0);
@@ -308,8 +148,8 @@ START_TEST(test_json_is_as_the_schema_says)
     fake_count(&f, 100);
     status_client_taken(f.status->clients, &ix, 9, (uint32_t)getpid(), 1,
                         "GE\"T\x1b\xff", 6, 20, clock_ns());
-    struct sender_arg arg = {"schema", 6};
-    pid_t child = support_fork(send_and_stay, &arg);
+    struct fake_sender arg = {"schema", 6};
+    pid_t child = support_fork(fake_sender, &arg);
     ck_assert(support_sleeps_in(child, SYS_mq_timedsend));
     assert_schema("--json");
     HAS("\"interval\"");
@@ -403,9 +243,9 @@ START_TEST(test_names_who_is_blocked)
     int blocked = WORKERS - (int)capacity;
     static pid_t pids[WORKERS];
     fake_start(&f, support_name(), capacity);
-    struct sender_arg arg = {f.name, 1};
+    struct fake_sender arg = {f.name, 1};
     for (int i = 0; i < WORKERS; i++)
-        pids[i] = support_fork(send_and_stay, &arg);
+        pids[i] = support_fork(fake_sender, &arg);
     int asleep = 0;
     ck_assert(UNTIL((asleep = 0, ({
                          for (int i = 0; i < WORKERS; i++)
@@ -640,267 +480,6 @@ START_TEST(test_a_killed_manager)
 }
 END_TEST
 
-/* ---- waiting and checking ---- */
-
-START_TEST(test_check_tells_three_states)
-{
-    struct fake f, g;
-    fake_start(&f, "one", 4);
-    fake_start(&g, "two", 4);
-    mqstat("--check");
-    ENDED(0);
-    HAS("one: fine, connected");
-    snprintf(g.state.error, sizeof(g.state.error), "connection refused");
-    status_set_state(g.status, &g.state, STATE_RECONNECTING);
-    mqstat("--check one");
-    ENDED(0);
-    mqstat("--check");
-    ENDED(1);
-    HAS("two: degraded, reconnecting: connection refused");
-    fake_die(&f);
-    mqstat("--check");
-    ENDED(2);
-    fake_die(&g);
-}
-END_TEST
-
-START_TEST(test_check_sees_a_queue_that_nobody_empties)
-{
-    struct fake f;
-    fake_start(&f, "one", 1);
-    struct sender_arg arg = {"one", 1};
-    pid_t child = support_fork(send_and_stay, &arg);
-    ck_assert(UNTIL(mpsc_depth(&f.rx) == 1));
-    mqstat("--check");
-    ENDED(1);
-    HAS("the queue is full and nothing is taken");
-    support_kill(child);
-    fake_die(&f);
-}
-END_TEST
-
-static void become_manager(void *arg)
-{
-    struct fake f;
-    support_sleep_ms(150);
-    fake_start(&f, arg, 4);
-    for (;;)
-        pause();
-}
-
-START_TEST(test_wait_for_a_state)
-{
-    pid_t child = support_fork(become_manager, (char[]){"later"});
-    mqstat("--wait up --timeout 20 later");
-    ENDED(0);
-    mqstat("--wait idle later");
-    ENDED(0);
-    mqstat("--wait paused --timeout 0.2 later");
-    ENDED(75);
-    assert_one_line(ran.err);
-    mqstat("--wait purple later");
-    ENDED(64);
-    support_kill(child);
-    mqstat("--wait died --timeout 20 later");
-    ENDED(0);
-}
-END_TEST
-
-/* ---- orders ---- */
-
-static void obey(struct fake *f, const char *order)
-{
-    if (strcmp(order, "pause\n") == 0) {
-        status_set_state(f->status, &f->state, STATE_PAUSED);
-    } else if (strcmp(order, "resume\n") == 0 ||
-               strcmp(order, "reload\n") == 0) {
-        status_set_state(f->status, &f->state, STATE_CONNECTED);
-    } else if (strcmp(order, "kill-client 4242\n") == 0) {
-        atomic_store(&f->status->clients[5].inflight, 0);
-    } else if (strcmp(order, "drain\n") == 0) {
-        status_set_state(f->status, &f->state, STATE_CLOSED);
-        _exit(0);
-    } else {
-        fprintf(stderr, "odd order: %s\n", order);
-        _exit(1);
-    }
-}
-
-static void obedient_manager(void *arg)
-{
-    struct fake f;
-    char order[64];
-    fake_start(&f, arg, 4);
-    atomic_store(&f.status->clients[5].pid, 4242);
-    atomic_store(&f.status->clients[5].inflight, 1);
-    atomic_store(&f.status->clients[5].serial, 1);
-    fcntl(f.control, F_SETFL, 0);
-    for (;;) {
-        ssize_t n = read(f.control, order, sizeof(order) - 1);
-        CHILD_REQUIRE(n > 0);
-        order[n] = '\0';
-        obey(&f, order);
-    }
-}
-
-START_TEST(test_orders_are_given_and_seen_through)
-{
-    pid_t child = support_fork(obedient_manager, (char[]){"obey"});
-    mqstat("--wait up --timeout 20 obey");
-    ENDED(0);
-    mqstat("pause obey");
-    ENDED(0);
-    ck_assert_str_eq(ran.out, "obey: paused\n");
-    mqstat("resume obey");
-    ENDED(0);
-    ck_assert_str_eq(ran.out, "obey: connected\n");
-    mqstat("reload obey");
-    ENDED(0);
-    mqstat("kill-client 4242 obey");
-    ENDED(0);
-    mqstat("kill-client 17 obey");
-    ENDED(69);
-    assert_one_line(ran.err);
-    mqstat("drain obey");
-    ENDED(0);
-    ck_assert_int_eq(support_join(child), 0);
-    mqstat("pause obey");
-    ENDED(69);
-    assert_one_line(ran.err);
-    mqstat("pause nowhere");
-    ENDED(69);
-    assert_one_line(ran.err);
-}
-END_TEST
-
-START_TEST(test_an_order_that_nobody_obeys)
-{
-    struct fake f;
-    fake_start(&f, "deaf", 4);
-    mqstat("pause deaf --timeout 0.3");
-    ENDED(75);
-    assert_one_line(ran.err);
-    fake_die(&f);
-}
-END_TEST
-
-/* ---- the doctor ---- */
-
-static bool exists(const char *name)
-{
-    struct stat st;
-    return lstat(support_path(name), &st) == 0;
-}
-
-START_TEST(test_fix_removes_what_the_dead_left)
-{
-    struct fake f;
-    fake_start(&f, "dead", 4);
-    char queue[CHANNEL_QUEUE_NAME_MAX];
-    memcpy(queue, f.rx.queue, sizeof(queue));
-    mkfifoat(f.ch.reply_fd, "00000000000000aa-1", 0600);
-    fake_die(&f);
-    mqstat("--doctor");
-    ENDED(1);
-    HAS("left of a manager that is gone");
-    HAS("mqstat --doctor --fix");
-    ck_assert(exists("dead/queue"));
-    mqstat("--doctor --fix");
-    HAS("fixed");
-    ck_assert(!exists("dead"));
-    ck_assert(mq_open(queue, O_RDONLY) == (mqd_t)-1 && errno == ENOENT);
-    mqstat("--doctor");
-    HAS_NOT("left of a manager");
-}
-END_TEST
-
-enum life { LIFE_MANAGER, LIFE_SENDER, LIFE_HOLDER, LIFE_READER, LIVES };
-
-static int hold_fd = -1;
-
-static void hold_something(void *arg)
-{
-    const struct sender_arg *a = arg;
-    struct channel ch;
-    struct channel_queue q;
-    struct err_text why;
-    /* What was inherited would be a sign of life of its own. */
-    CHILD_REQUIRE(dup2(hold_fd, 3) == 3);
-    hold_fd = 3;
-    close_range(4, ~0U, 0);
-    CHILD_REQUIRE(channel_open(&ch, a->name, &why) == ERR_OK);
-    CHILD_REQUIRE(channel_read_queue(&ch, &q) == ERR_OK);
-    if (a->messages == LIFE_HOLDER)
-        CHILD_REQUIRE(mq_open(q.name, O_RDONLY) != (mqd_t)-1);
-    if (a->messages == LIFE_READER)
-        CHILD_REQUIRE(openat(ch.reply_fd, "00000000000000aa-1", O_RDWR) >= 0);
-    if (a->messages == LIFE_SENDER)
-        CHILD_REQUIRE(openat(ch.dirfd, "senders", O_WRONLY) >= 0);
-    CHILD_REQUIRE(write(hold_fd, "x", 1) == 1);
-    for (;;)
-        pause();
-}
-
-START_TEST(test_fix_removes_nothing_that_is_held)
-{
-    struct fake f;
-    int ready[2];
-    char byte;
-    fake_start(&f, "held", 4);
-    mkfifoat(f.ch.reply_fd, "00000000000000aa-1", 0600);
-    ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
-    hold_fd = ready[1];
-    pid_t child = -1;
-    if (_i != LIFE_MANAGER) {
-        struct sender_arg arg = {"held", _i};
-        child = support_fork(hold_something, &arg);
-        ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-    }
-    if (_i == LIFE_MANAGER) {
-        mqstat("--doctor --fix");
-        ck_assert(exists("held/queue"));
-        fake_die(&f);
-    } else {
-        fake_die(&f);
-        mqstat("--doctor --fix");
-        ck_assert_msg(exists("held/queue"), "%s", ran.out);
-        HAS(_i == LIFE_SENDER   ? "1 processes that wait for one"
-            : _i == LIFE_HOLDER ? "(check_mqstat) still has it"
-                                : "a worker that waits for a reply");
-        support_kill(child);
-    }
-    mqstat("--doctor --fix");
-    ck_assert_msg(!exists("held/queue"), "%s", ran.out);
-    close(ready[0]);
-    close(ready[1]);
-}
-END_TEST
-
-START_TEST(test_stray_queues_are_told)
-{
-    char name[64];
-    snprintf(name, sizeof(name), "/mqredis.stray.%d", (int)getpid());
-    struct mq_attr attr = {.mq_maxmsg = 1, .mq_msgsize = 10};
-    mqd_t mq = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
-    ck_assert(mq != (mqd_t)-1);
-    mqstat("--doctor");
-    HAS_NOT(name);
-    mq_close(mq);
-    mqstat("--doctor --fix");
-    /* Only where queues that nobody holds can be listed. */
-    mqstat("--queues --json");
-    if (strstr(ran.out, "\"unheld_queues\": false") != NULL) {
-        mqstat("--doctor --fix");
-        HAS(name);
-        HAS("used within a minute");
-    }
-    mq = mq_open(name, O_RDWR);
-    ck_assert(mq != (mqd_t)-1);
-    mq_close(mq);
-    mq_unlink(name);
-}
-END_TEST
-
 /* ---- usage ---- */
 
 START_TEST(test_bad_options)
@@ -962,14 +541,6 @@ int main(void)
     tcase_add_test(t, test_terminal_escapes_are_made_harmless);
     tcase_add_loop_test(t, test_damaged_status_files, 0, DAMAGES);
     tcase_add_test(t, test_a_killed_manager);
-    tcase_add_test(t, test_check_tells_three_states);
-    tcase_add_test(t, test_check_sees_a_queue_that_nobody_empties);
-    tcase_add_test(t, test_wait_for_a_state);
-    tcase_add_test(t, test_orders_are_given_and_seen_through);
-    tcase_add_test(t, test_an_order_that_nobody_obeys);
-    tcase_add_test(t, test_fix_removes_what_the_dead_left);
-    tcase_add_loop_test(t, test_fix_removes_nothing_that_is_held, 0, LIVES);
-    tcase_add_test(t, test_stray_queues_are_told);
     tcase_add_loop_test(t, test_bad_options, 0, 20);
     tcase_add_test(t, test_help_and_version);
     SRunner *r = srunner_create(s);

@@ -1,21 +1,15 @@
-/* What an operator relies on: the words to systemd, the log, reload, pause,
- * drain, --check-config, the manual page, and what `make install` puts where.
- */
+/* What an operator relies on: reload, pause, drain, SIGTERM, --check-config.
+ * What systemd sees is in check_systemd, the pages in check_manual. */
 #include "tests/e2e.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,262 +30,6 @@ static void write_file(const char *path, const char *text)
     fputs(text, f);
     ck_assert_int_eq(fclose(f), 0);
 }
-
-static bool logged(const char *text)
-{
-    return strstr(e2e_log(&manager), text) != NULL;
-}
-
-static uint32_t state(void)
-{
-    struct manager_state now;
-    if (status_read_state(manager.status, &now, NULL) != ERR_OK)
-        return 0;
-    return now.kind;
-}
-
-/* ---- systemd's side of NOTIFY_SOCKET ---- */
-
-static int notify_fd;
-
-/* What managers started from now on tell arrives at notify_fd. */
-static void listen_as_systemd(bool abstract)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char name[sizeof(address.sun_path)];
-    int n = abstract
-                ? snprintf(name, sizeof(name), "@mqredis-%ld", (long)getpid())
-                : snprintf(name, sizeof(name), "%s", support_path("notify"));
-    ck_assert_int_lt(n, (int)sizeof(name));
-    memcpy(address.sun_path, name, (size_t)n);
-    if (abstract)
-        address.sun_path[0] = '\0';
-    notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_ge(notify_fd, 0);
-    unlink(name);
-    socklen_t len =
-        (socklen_t)(offsetof(struct sockaddr_un, sun_path)) + (socklen_t)n;
-    ck_assert_int_eq(bind(notify_fd, (struct sockaddr *)&address, len), 0);
-    setenv("NOTIFY_SOCKET", name, 1);
-}
-
-/* The next datagram, within a time; "" if none comes. Static storage. */
-static const char *next_word(int timeout_ms)
-{
-    static char text[1024];
-    struct pollfd p = {.fd = notify_fd, .events = POLLIN};
-    ssize_t n = 0;
-    if (poll(&p, 1, timeout_ms) == 1)
-        n = recv(notify_fd, text, sizeof(text) - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    return text;
-}
-
-/* The next datagram that is no sign of life begins like this. */
-static const char *expect_word(const char *fmt, ...)
-    __attribute__((format(printf, 1, 2)));
-
-static const char *expect_word(const char *fmt, ...)
-{
-    char wanted[256];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(wanted, sizeof(wanted), fmt, ap);
-    va_end(ap);
-    const char *text;
-    do
-        text = next_word((int)support_wait_ms());
-    while (strcmp(text, "WATCHDOG=1") == 0);
-    ck_assert_msg(strncmp(text, wanted, strlen(wanted)) == 0,
-                  "systemd hears '%s' in place of '%s'", text, wanted);
-    return text;
-}
-
-START_TEST(test_systemd_hears_of_start_and_end)
-{
-    listen_as_systemd(_i == 1);
-    e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
-    expect_word("STATUS=starting, unix://");
-    char ready[64];
-    snprintf(ready, sizeof(ready), "READY=1\nMAINPID=%ld", (long)manager.pid);
-    ck_assert_str_eq(expect_word("READY=1"), ready);
-    expect_word("STATUS=connected, unix://");
-    e2e_redis_kill(&redis);
-    expect_word("STATUS=reconnecting, unix://");
-    e2e_redis_restart(&redis);
-    expect_word("STATUS=connected, unix://");
-    kill(manager.pid, SIGTERM);
-    expect_word("STOPPING=1");
-    expect_word("STATUS=draining, unix://");
-    ck_assert_int_eq(support_join(manager.pid), 0);
-}
-END_TEST
-
-START_TEST(test_systemd_hears_of_a_reload)
-{
-    listen_as_systemd(false);
-    e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
-    expect_word("STATUS=starting");
-    expect_word("READY=1");
-    expect_word("STATUS=connected");
-    unsigned long long before = clock_ns() / 1000, at;
-    kill(manager.pid, SIGHUP);
-    const char *text = expect_word("RELOADING=1\nMONOTONIC_USEC=");
-    ck_assert_int_eq(sscanf(text, "RELOADING=1\nMONOTONIC_USEC=%llu", &at), 1);
-    ck_assert_uint_ge(at, before);
-    ck_assert_uint_le(at, clock_ns() / 1000);
-    ck_assert_str_eq(expect_word("READY=1"), "READY=1");
-    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
-}
-END_TEST
-
-static int signs_of_life(int count, int timeout_ms)
-{
-    int seen = 0;
-    for (const char *text;
-         seen < count && *(text = next_word(timeout_ms)) != '\0';)
-        seen += strcmp(text, "WATCHDOG=1") == 0;
-    return seen;
-}
-
-START_TEST(test_watchdog_gets_signs_of_life)
-{
-    listen_as_systemd(false);
-    setenv("WATCHDOG_USEC", "400000", 1);
-    uint64_t t0 = clock_ns();
-    e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
-    ck_assert_int_eq(signs_of_life(5, (int)support_wait_ms()), 5);
-    /* Every half of its period, the first one at once: not all in a burst. */
-    ck_assert_uint_ge(clock_ns() - t0, 4 * 200 * NS_PER_MS - 50 * NS_PER_MS);
-    /* A manager that does not move gives none. */
-    kill(manager.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(manager.pid) == 'T'));
-    while (*next_word(0) != '\0')
-        ;
-    ck_assert_int_eq(signs_of_life(1, 700), 0);
-    kill(manager.pid, SIGCONT);
-    ck_assert_int_eq(signs_of_life(1, (int)support_wait_ms()), 1);
-    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
-}
-END_TEST
-
-START_TEST(test_watchdog_of_another_process_gets_none)
-{
-    listen_as_systemd(false);
-    setenv("WATCHDOG_USEC", "100000", 1);
-    setenv("WATCHDOG_PID", "1", 1);
-    e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
-    ck_assert_int_eq(signs_of_life(1, 500), 0);
-    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
-}
-END_TEST
-
-/* KillMode=control-group: SIGTERM to every process of the unit. The manager
- * answers; the guardian waits for its end. */
-START_TEST(test_sigterm_to_the_whole_group)
-{
-    struct e2e_actor *a = support_shared(sizeof(*a));
-    e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
-    kill(redis.at.pid, SIGSTOP);
-    e2e_actor_start(a, manager.channel, TIMEOUT_MS, "SET a 1");
-    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 1));
-    kill(manager.guardian, SIGTERM);
-    kill(manager.pid, SIGTERM);
-    ck_assert(UNTIL(state() == STATE_DRAINING));
-    ck_assert_int_ne(support_proc_state(manager.guardian), '\0');
-    kill(redis.at.pid, SIGCONT);
-    ck_assert_int_eq(support_join(manager.pid), 0);
-    ck_assert_int_eq(support_join(a->pid), 0);
-    ck_assert_int_eq(a->end, E2E_OK);
-    ck_assert(e2e_guardian_gone(&manager));
-    ck_assert_uint_eq(state(), STATE_CLOSED);
-}
-END_TEST
-
-/* The watchdog's SIGABRT goes to all of them, too: who is queued still gets a
- * certain answer. */
-START_TEST(test_sigabrt_to_the_whole_group)
-{
-    struct e2e_actor *a = support_shared(sizeof(*a));
-    e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
-    kill(manager.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(manager.pid) == 'T'));
-    e2e_actor_start(a, manager.channel, TIMEOUT_MS, "SET a 1");
-    ck_assert(e2e_actor_reaches(a, E2E_SENT));
-    kill(manager.guardian, SIGABRT);
-    kill(manager.pid, SIGABRT);
-    kill(manager.pid, SIGCONT);
-    ck_assert_int_eq(support_join(manager.pid), 128 + SIGABRT);
-    ck_assert_int_eq(support_join(a->pid), 0);
-    ck_assert_int_eq(a->end, E2E_UNAVAILABLE);
-    ck_assert(e2e_guardian_gone(&manager));
-    ck_assert_uint_eq(state(), STATE_DIED);
-}
-END_TEST
-
-/* ---- the log ---- */
-
-/* Starts a manager whose standard error is a file that JOURNAL_STREAM names, or
- * (off) does not. */
-static void start_with_journal(unsigned long long off)
-{
-    struct stat st;
-    char name[64], stream[64];
-    snprintf(name, sizeof(name), "%s", support_name());
-    snprintf(manager.log, sizeof(manager.log), "%s", support_path("journal"));
-    unlink(manager.log);
-    int fd = open(manager.log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    ck_assert_int_eq(fstat(fd, &st), 0);
-    snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
-             (unsigned long long)st.st_ino + off);
-    setenv("JOURNAL_STREAM", stream, 1);
-    const char *const argv[] = {"mqredis-manager",
-                                "--redis",
-                                e2e_uri(&redis),
-                                "--channel",
-                                name,
-                                "--capacity",
-                                "32",
-                                "--msgsize",
-                                "1024",
-                                "--log-level",
-                                "debug",
-                                NULL};
-    manager.pid = e2e_spawn(argv, null, fd);
-    close(fd);
-    close(null);
-    ck_assert(UNTIL(logged("learned the server's commands")));
-    e2e_redis_kill(&redis);
-    ck_assert(UNTIL(logged("lost the connection")));
-    kill(manager.pid, SIGTERM);
-    ck_assert_int_eq(support_join(manager.pid), 0);
-}
-
-START_TEST(test_journal_lines_have_priorities)
-{
-    e2e_redis_start(&redis, E2E_REDIS);
-    start_with_journal(0);
-    ck_assert(logged("<7>learned the server's commands"));
-    ck_assert(logged("<4>lost the connection"));
-    ck_assert(logged("<6>ended: "));
-    ck_assert(!logged("mqredis-manager: "));
-    const char *line = e2e_log(&manager);
-    for (; *line != '\0'; line = strchr(line, '\n') + 1)
-        ck_assert_msg(line[0] == '<' && line[2] == '>', "no priority: %s",
-                      line);
-}
-END_TEST
-
-START_TEST(test_other_logs_have_none)
-{
-    e2e_redis_start(&redis, E2E_REDIS);
-    start_with_journal(1);
-    ck_assert(logged("mqredis-manager: debug: learned"));
-    ck_assert(logged("mqredis-manager: warning: lost the connection"));
-    ck_assert(!logged("<4>"));
-}
-END_TEST
 
 /* ---- SIGHUP ---- */
 
@@ -347,15 +85,15 @@ START_TEST(test_sighup_reads_the_password_again)
                      "+OK\r\n");
     assert_served("with the old connection");
     redis_link_ask(&boss, "CLIENT KILL TYPE normal SKIPME yes");
-    ck_assert(UNTIL(logged("WRONGPASS")));
-    ck_assert(UNTIL(state() == STATE_RECONNECTING));
+    ck_assert(UNTIL(e2e_logged(&manager, "WRONGPASS")));
+    ck_assert(UNTIL(e2e_state(&manager) == STATE_RECONNECTING));
 
     /* Not read again before it is told to. */
     write_file(path, "second\r\n");
     support_sleep_ms(300);
-    ck_assert_uint_eq(state(), STATE_RECONNECTING);
+    ck_assert_uint_eq(e2e_state(&manager), STATE_RECONNECTING);
     kill(manager.pid, SIGHUP);
-    ck_assert(UNTIL(state() == STATE_CONNECTED));
+    ck_assert(UNTIL(e2e_state(&manager) == STATE_CONNECTED));
     assert_served("with the second password");
 
     /* Told before the connection is needed: nobody notices. */
@@ -366,22 +104,24 @@ START_TEST(test_sighup_reads_the_password_again)
     uint64_t connects = e2e_counter(&manager, COUNTER_connects);
     redis_link_ask(&boss, "CLIENT KILL TYPE normal SKIPME yes");
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_connects) > connects &&
-                    state() == STATE_CONNECTED));
+                    e2e_state(&manager) == STATE_CONNECTED));
     assert_served("with the third password");
 
     /* A file that can't be read changes nothing. */
     unlink(path);
     kill(manager.pid, SIGHUP);
-    ck_assert(UNTIL(logged("reload: --password-file")));
-    ck_assert(logged("nothing was changed"));
+    ck_assert(UNTIL(e2e_logged(&manager, "reload: --password-file")));
+    ck_assert(e2e_logged(&manager, "nothing was changed"));
     connects = e2e_counter(&manager, COUNTER_connects);
     redis_link_ask(&boss, "CLIENT KILL TYPE normal SKIPME yes");
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_connects) > connects &&
-                    state() == STATE_CONNECTED));
+                    e2e_state(&manager) == STATE_CONNECTED));
     assert_served("after a reload that failed");
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
     /* A password is nothing for a log. */
-    ck_assert(!logged("first") && !logged("second") && !logged("third"));
+    ck_assert(!e2e_logged(&manager, "first") &&
+              !e2e_logged(&manager, "second") &&
+              !e2e_logged(&manager, "third"));
 }
 END_TEST
 
@@ -428,14 +168,14 @@ START_TEST(test_second_address_is_tried)
         open(manager.log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
     manager.pid = e2e_spawn(argv, log, log);
     close(log);
-    ck_assert_msg(
-        UNTIL(logged("ready") || waitpid(manager.pid, NULL, WNOHANG) != 0),
-        "%s", e2e_log(&manager));
-    if (logged("no mount") || logged("unshare: ")) {
+    ck_assert_msg(UNTIL(e2e_logged(&manager, "ready") ||
+                        waitpid(manager.pid, NULL, WNOHANG) != 0),
+                  "%s", e2e_log(&manager));
+    if (e2e_logged(&manager, "no mount") || e2e_logged(&manager, "unshare: ")) {
         support_skip("test_second_address_is_tried", "no mount namespace here");
         return;
     }
-    ck_assert_msg(logged("ready"), "%s", e2e_log(&manager));
+    ck_assert_msg(e2e_logged(&manager, "ready"), "%s", e2e_log(&manager));
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
     redis_stop(&guarded);
     close(fd);
@@ -472,7 +212,7 @@ START_TEST(test_pause_and_resume)
             ck_assert_msg(mqstat("pause") == 0, "%s", out.text);
         else
             say("pause\n");
-        ck_assert(UNTIL(state() == STATE_PAUSED));
+        ck_assert(UNTIL(e2e_state(&manager) == STATE_PAUSED));
         uint64_t taken = e2e_counter(&manager, COUNTER_taken);
         e2e_actor_start(a, manager.channel, TIMEOUT_MS, "INCR n");
         ck_assert(e2e_actor_reaches(a, E2E_SENT));
@@ -486,10 +226,10 @@ START_TEST(test_pause_and_resume)
         ck_assert(e2e_actor_reaches(a, E2E_DONE));
         ck_assert_int_eq(support_join(a->pid), 0);
         ck_assert_int_eq(a->end, E2E_OK);
-        ck_assert_int_eq(state(), STATE_CONNECTED);
+        ck_assert_int_eq(e2e_state(&manager), STATE_CONNECTED);
     }
     ck_assert_msg(mqstat("reload") == 0, "%s", out.text);
-    ck_assert(logged("reloaded"));
+    ck_assert(e2e_logged(&manager, "reloaded"));
 }
 END_TEST
 
@@ -500,7 +240,7 @@ START_TEST(test_control_lines_that_are_none)
     memset(junk, 'x', sizeof(junk) - 1);
     junk[sizeof(junk) - 1] = '\0';
     say("dance\n");
-    ck_assert(UNTIL(logged("not understood: 'dance'")));
+    ck_assert(UNTIL(e2e_logged(&manager, "not understood: 'dance'")));
     say("pause 3\n");
     say("kill-client\n");
     say("kill-client -1\n");
@@ -508,11 +248,11 @@ START_TEST(test_control_lines_that_are_none)
     say(junk);
     say("\npause");
     support_sleep_ms(50);
-    ck_assert_uint_eq(state(), STATE_CONNECTED);
+    ck_assert_uint_eq(e2e_state(&manager), STATE_CONNECTED);
     say("\n"); /* a line may come in pieces */
-    ck_assert(UNTIL(state() == STATE_PAUSED));
+    ck_assert(UNTIL(e2e_state(&manager) == STATE_PAUSED));
     say("resume\npause\nresume\n");
-    ck_assert(UNTIL(state() == STATE_CONNECTED));
+    ck_assert(UNTIL(e2e_state(&manager) == STATE_CONNECTED));
     assert_served("after junk");
 }
 END_TEST
@@ -525,7 +265,7 @@ START_TEST(test_drain_by_word)
     e2e_actor_start(&a[0], manager.channel, TIMEOUT_MS, "INCR n");
     ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 1));
     ck_assert_msg(mqstat("drain") == 0, "%s", out.text);
-    ck_assert_uint_eq(state(), STATE_DRAINING);
+    ck_assert_uint_eq(e2e_state(&manager), STATE_DRAINING);
     e2e_actor_start(&a[1], manager.channel, TIMEOUT_MS, "INCR n");
     ck_assert(e2e_actor_reaches(&a[1], E2E_SENT));
     kill(redis.at.pid, SIGCONT);
@@ -554,10 +294,10 @@ START_TEST(test_sigterm_waits_for_what_was_taken)
     struct e2e_actor *a = support_shared(sizeof(*a));
     hold_one(a, "--drain-timeout 60000");
     kill(manager.pid, SIGTERM);
-    ck_assert(UNTIL(state() == STATE_DRAINING));
+    ck_assert(UNTIL(e2e_state(&manager) == STATE_DRAINING));
     support_sleep_ms(300);
     ck_assert_int_ne(support_proc_state(manager.pid), 'Z');
-    ck_assert(logged("SIGTERM: answering 1 commands in flight"));
+    ck_assert(e2e_logged(&manager, "SIGTERM: answering 1 commands in flight"));
     kill(redis.at.pid, SIGCONT);
     ck_assert_int_eq(support_join(manager.pid), 0);
     ck_assert_int_eq(support_join(a->pid), 0);
@@ -575,7 +315,8 @@ START_TEST(test_drain_timeout_ends_the_wait)
     ck_assert_uint_ge(clock_ns() - t0, 290 * NS_PER_MS);
     ck_assert_int_eq(support_join(a->pid), 0);
     ck_assert_int_eq(a->end, E2E_LOST);
-    ck_assert(logged("ending with 1 commands unanswered: --drain-timeout"));
+    ck_assert(e2e_logged(&manager,
+                         "ending with 1 commands unanswered: --drain-timeout"));
 }
 END_TEST
 
@@ -584,12 +325,12 @@ START_TEST(test_second_sigterm_ends_at_once)
     struct e2e_actor *a = support_shared(sizeof(*a));
     hold_one(a, "--drain-timeout 3600000");
     kill(manager.pid, SIGTERM);
-    ck_assert(UNTIL(state() == STATE_DRAINING));
+    ck_assert(UNTIL(e2e_state(&manager) == STATE_DRAINING));
     kill(manager.pid, SIGTERM);
     ck_assert_int_eq(support_join(manager.pid), 0);
     ck_assert_int_eq(support_join(a->pid), 0);
     ck_assert_int_eq(a->end, E2E_LOST);
-    ck_assert(logged("as told twice"));
+    ck_assert(e2e_logged(&manager, "as told twice"));
     ck_assert(e2e_guardian_gone(&manager));
 }
 END_TEST
@@ -684,172 +425,6 @@ START_TEST(test_check_config_of_a_wrong_password)
 }
 END_TEST
 
-/* ---- the manual page ---- */
-
-#define PAGE "docs/man/mqredis-manager.8"
-
-/* Whether the page has an item for that option, not only for a longer one. */
-static bool documents(const char *page, const char *option, int len)
-{
-    char wanted[80];
-    int n = snprintf(wanted, sizeof(wanted), "\n.It Fl -%.*s", len, option);
-    for (const char *at = page; (at = strstr(at, wanted)) != NULL; at += n)
-        if (at[n] == ' ' || at[n] == '\n')
-            return true;
-    return false;
-}
-
-START_TEST(test_manual_has_every_option)
-{
-    static char page[65536];
-    int fd = open(PAGE, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, page, sizeof(page) - 1);
-    ck_assert_msg(n > 0 && n < (ssize_t)sizeof(page) - 1, "%s: %s", PAGE,
-                  strerror(errno));
-    close(fd);
-    const char *const argv[] = {"mqredis-manager", "--help", NULL};
-    e2e_run(&out, argv);
-    ck_assert_int_eq(out.status, 0);
-    int options = 0;
-    char wanted[80];
-    for (const char *at = out.text; (at = strstr(at, "\n  --")) != NULL;
-         options++) {
-        at += 5;
-        int len = (int)strcspn(at, " \n");
-        ck_assert_msg(documents(page, at, len), PAGE " has no --%.*s", len, at);
-    }
-    ck_assert_int_gt(options, 30);
-    /* Nor does it promise any other. */
-    for (const char *at = page; (at = strstr(at, "\n.It Fl -")) != NULL;
-         options--) {
-        at += 9;
-        snprintf(wanted, sizeof(wanted), "\n  --%.*s ", (int)strcspn(at, " \n"),
-                 at);
-        ck_assert_msg(strstr(out.text, wanted) != NULL,
-                      PAGE ": no such option: %s", wanted);
-    }
-    ck_assert_int_eq(options, 0);
-}
-END_TEST
-
-START_TEST(test_manual_is_clean)
-{
-    const char *const argv[] = {"mandoc", "-Tlint", "-Wwarning", PAGE, NULL};
-    e2e_run(&out, argv);
-    if (out.status == 127)
-        support_skip("test_manual_is_clean", "mandoc is not installed");
-    else
-        ck_assert_msg(out.status == 0, "%s", out.text);
-}
-END_TEST
-
-/* ---- the other pages ---- */
-
-START_TEST(test_operations_page_has_every_counter)
-{
-    static char page[65536];
-    FILE *f = fopen("docs/operations.md", "re");
-    ck_assert_ptr_nonnull(f);
-    size_t n = fread(page, 1, sizeof(page) - 1, f);
-    fclose(f);
-    page[n] = '\0';
-    const struct {
-        const struct status_name *names;
-        size_t count;
-    } kinds[] = {{status_counters, COUNTER_COUNT},
-                 {status_gauges, GAUGE_COUNT},
-                 {status_times, TIME_COUNT}};
-    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
-        for (size_t i = 0; i < kinds[k].count; i++) {
-            char wanted[64];
-            snprintf(wanted, sizeof(wanted), "`%s`", kinds[k].names[i].name);
-            ck_assert_msg(strstr(page, wanted) != NULL,
-                          "docs/operations.md has no %s", wanted);
-        }
-    }
-}
-END_TEST
-
-/* The failure table names tests; they are to be found. */
-START_TEST(test_failure_table_names_tests_that_exist)
-{
-    static const char script[] =
-        "sed -n '/^## When something dies/,/^## Where/p' docs/ARCHITECTURE.md |"
-        " grep -oE '`[a-z0-9]+_[a-z0-9_]+`' | tr -d '`' | {"
-        " count=0; while read -r name; do count=$((count + 1));"
-        " grep -q \"START_TEST(test_$name)\" tests/*.c || echo \"no $name\";"
-        " done; [ $count -gt 30 ] || echo \"only $count names\"; }";
-    const char *const argv[] = {"sh", "-c", script, NULL};
-    e2e_run(&out, argv);
-    ck_assert_msg(out.status == 0 && out.len == 0, "%s", out.text);
-}
-END_TEST
-
-/* ---- make install ---- */
-
-static bool installed(const char *prefix, const char *path)
-{
-    char whole[256];
-    snprintf(whole, sizeof(whole), "%s/%s", prefix, path);
-    return access(whole, R_OK) == 0;
-}
-
-/* From what is built: nothing is compiled here (-o all). */
-START_TEST(test_installed_unit_is_sound)
-{
-    const char *build = getenv("MQREDIS_BUILD");
-    char prefix[160], prefix_word[192], build_word[256], unit[256];
-    snprintf(prefix, sizeof(prefix), "%s", support_path("usr"));
-    snprintf(prefix_word, sizeof(prefix_word), "PREFIX=%s", prefix);
-    snprintf(build_word, sizeof(build_word), "BUILD=%s",
-             build != NULL ? build : "build");
-    unsetenv("MAKEFLAGS");
-    unsetenv("MAKELEVEL");
-    unsetenv("DESTDIR");
-    const char *const install[] = {"make",     "-s",        "-o",      "all",
-                                   build_word, prefix_word, "install", NULL};
-    e2e_run(&out, install);
-    ck_assert_msg(out.status == 0, "make install: %s", out.text);
-    static const char *const files[] = {
-        "bin/mqredis-manager",
-        "bin/mqredis-worker",
-        "bin/mqstat",
-        "lib/libmqredis.so",
-        "lib/pkgconfig/mqredis.pc",
-        "include/mqredis.h",
-        "lib/sysctl.d/60-mqredis.conf",
-        "lib/sysusers.d/mqredis.conf",
-        "share/man/man8/mqredis-manager.8",
-        "share/doc/mqredis/channel.conf",
-    };
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-        ck_assert_msg(installed(prefix, files[i]), "%s is missing", files[i]);
-    /* A template is verified as one of its instances. */
-    char instance[256];
-    snprintf(unit, sizeof(unit),
-             "%s/lib/systemd/system/mqredis-manager@.service", prefix);
-    snprintf(instance, sizeof(instance), "%s/mqredis-manager@cache.service",
-             prefix);
-    ck_assert_int_eq(rename(unit, instance), 0);
-    const char *const verify[] = {"systemd-analyze", "verify", "--man=no",
-                                  instance, NULL};
-    e2e_run(&out, verify);
-    if (out.status == 127)
-        support_skip("test_installed_unit_is_sound",
-                     "systemd-analyze is not installed");
-    else
-        ck_assert_msg(out.status == 0 &&
-                          strstr(out.text, "mqredis-manager@") == NULL,
-                      "%s", out.text);
-    const char *const uninstall[] = {"make",      "-s",        build_word,
-                                     prefix_word, "uninstall", NULL};
-    e2e_run(&out, uninstall);
-    ck_assert_msg(out.status == 0, "make uninstall: %s", out.text);
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-        ck_assert_msg(!installed(prefix, files[i]), "%s is left", files[i]);
-}
-END_TEST
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("ops");
@@ -859,14 +434,6 @@ static Suite *suite(void)
                                 support_scratch_teardown);
     tcase_add_checked_fixture(t, support_remove_queues, NULL);
     tcase_set_timeout(t, 60);
-    tcase_add_loop_test(t, test_systemd_hears_of_start_and_end, 0, 2);
-    tcase_add_test(t, test_systemd_hears_of_a_reload);
-    tcase_add_test(t, test_watchdog_gets_signs_of_life);
-    tcase_add_test(t, test_watchdog_of_another_process_gets_none);
-    tcase_add_test(t, test_sigterm_to_the_whole_group);
-    tcase_add_test(t, test_sigabrt_to_the_whole_group);
-    tcase_add_test(t, test_journal_lines_have_priorities);
-    tcase_add_test(t, test_other_logs_have_none);
     tcase_add_test(t, test_sighup_reads_the_password_again);
     tcase_add_test(t, test_second_address_is_tried);
     tcase_add_test(t, test_pause_and_resume);
@@ -877,11 +444,6 @@ static Suite *suite(void)
     tcase_add_test(t, test_second_sigterm_ends_at_once);
     tcase_add_test(t, test_check_config);
     tcase_add_test(t, test_check_config_of_a_wrong_password);
-    tcase_add_test(t, test_manual_has_every_option);
-    tcase_add_test(t, test_manual_is_clean);
-    tcase_add_test(t, test_operations_page_has_every_counter);
-    tcase_add_test(t, test_failure_table_names_tests_that_exist);
-    tcase_add_test(t, test_installed_unit_is_sound);
     return s;
 }
 

@@ -19,15 +19,6 @@ static struct redis_link wire;
 
 static struct listed_commands listed;
 
-static bool one_of(const char *word, const char *const *words, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcasecmp(word, words[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* ---- fixtures ---- */
 
 static void start(void)
@@ -42,20 +33,9 @@ static void stop(void)
     support_scratch_teardown();
 }
 
-/* Learns in the protocol asked for and lists the commands. */
 static void learn(int protocol)
 {
-    const char *reply;
-    size_t len;
-    ck_assert_int_eq(
-        redis_link_ask(&wire, protocol == 3 ? "HELLO 3" : "HELLO 2")[0],
-        protocol == 3 ? '%' : '*');
-    redis_link_command(&wire, "COMMAND");
-    ck_assert_int_eq(
-        redis_link_reply(&wire, (int)support_wait_ms(), &reply, &len),
-        REDIS_REPLY);
-    ck_assert_int_eq(policy_learn(policy, reply, len), ERR_OK);
-    list_commands(&listed, reply, len);
+    learn_commands(policy, &wire, protocol, &listed);
 }
 
 static void setup(void)

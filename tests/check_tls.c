@@ -155,17 +155,14 @@ static void launch(const char *host, const char *fmt, ...)
     e2e_manager_launch(&manager, NULL, uri(host), options);
 }
 
-static bool logged(const char *text)
-{
-    return strstr(e2e_log(&manager), text) != NULL;
-}
-
 /* It can't connect, says this, and serves nobody. */
 static void assert_refused(const char *why)
 {
-    ck_assert_msg(UNTIL(logged("cannot connect")), "%s", e2e_log(&manager));
-    ck_assert_msg(UNTIL(logged(why)), "no '%s' in: %s", why, e2e_log(&manager));
-    ck_assert(!logged("ready"));
+    ck_assert_msg(UNTIL(e2e_logged(&manager, "cannot connect")), "%s",
+                  e2e_log(&manager));
+    ck_assert_msg(UNTIL(e2e_logged(&manager, why)), "no '%s' in: %s", why,
+                  e2e_log(&manager));
+    ck_assert(!e2e_logged(&manager, "ready"));
     kill(manager.pid, SIGTERM);
     ck_assert_int_eq(support_join(manager.pid), 0);
 }
@@ -362,7 +359,7 @@ START_TEST(test_sighup_reads_the_certificates_again)
                                 NULL};
     e2e_run(&out, copy);
     launch("127.0.0.1", "--tls-ca %s", file("trusted.crt"));
-    ck_assert(UNTIL(logged("certificate is refused")));
+    ck_assert(UNTIL(e2e_logged(&manager, "certificate is refused")));
     const char *const mend[] = {"cp", file("ca.crt"), file("trusted.crt"),
                                 NULL};
     e2e_run(&out, mend);
@@ -373,7 +370,7 @@ START_TEST(test_sighup_reads_the_certificates_again)
     const char *const spoil[] = {"cp", "/dev/null", file("trusted.crt"), NULL};
     e2e_run(&out, spoil);
     kill(manager.pid, SIGHUP);
-    ck_assert(UNTIL(logged("nothing was changed")));
+    ck_assert(UNTIL(e2e_logged(&manager, "nothing was changed")));
     uint64_t connects = e2e_counter(&manager, COUNTER_connects);
     redis_link_ask(&boss, "CLIENT KILL TYPE normal SKIPME yes");
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_connects) > connects &&

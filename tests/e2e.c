@@ -208,6 +208,19 @@ const char *e2e_log(const struct e2e_manager *m)
     return text;
 }
 
+bool e2e_logged(const struct e2e_manager *m, const char *text)
+{
+    return strstr(e2e_log(m), text) != NULL;
+}
+
+uint32_t e2e_state(const struct e2e_manager *m)
+{
+    struct manager_state now;
+    if (status_read_state(m->status, &now, NULL) != ERR_OK)
+        return 0;
+    return now.kind;
+}
+
 void e2e_manager_ready(struct e2e_manager *m)
 {
     bool ready = false;

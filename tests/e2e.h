@@ -108,6 +108,12 @@ const char *e2e_books(const struct e2e_manager *m);
 /* Its log up to now, in static storage. */
 const char *e2e_log(const struct e2e_manager *m);
 
+/* Whether that is in it. */
+bool e2e_logged(const struct e2e_manager *m, const char *text);
+
+/* Its state now (enum manager_state_kind); 0: there is none to read. */
+uint32_t e2e_state(const struct e2e_manager *m);
+
 /* A unix socket's URI: "unix://PATH". Static storage. */
 const char *e2e_uri(const struct e2e_redis *r);
 

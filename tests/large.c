@@ -13,18 +13,6 @@
 
 #include "tests/support.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-const bool large_slow = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-const bool large_slow = true;
-#else
-const bool large_slow = false;
-#endif
-#else
-const bool large_slow = false;
-#endif
-
 void large_prepare(void)
 {
     if (access("/dev/shm", W_OK | X_OK) == 0)

@@ -17,9 +17,6 @@
 
 #define LARGE_MIB ((size_t)1 << 20)
 
-/* Sanitized, the same takes many times as long. */
-extern const bool large_slow;
-
 /* Call first in main: the scratch folder is to be in memory, as channels are.
  */
 void large_prepare(void);

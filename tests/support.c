@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "ipc/channel.h"
+
 /* Libcheck's fixtures take no argument, so this is the file's one state. */
 static char scratch[PATH_MAX];
 
@@ -87,6 +89,13 @@ const char *support_name(void)
     static unsigned count;
     snprintf(name, sizeof(name), "t%ld-%u", (long)getpid(), ++count);
     return name;
+}
+
+void support_channel(struct channel *ch, gid_t group)
+{
+    struct err_text why = {""};
+    enum err e = channel_create(ch, support_name(), group, &why);
+    ck_assert_msg(e == ERR_OK, "%s", why.text);
 }
 
 void support_remove(const char *path)

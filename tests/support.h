@@ -21,6 +21,19 @@
  * for the machine may be busy. Stretched by CK_TIMEOUT_MULTIPLIER. */
 #define SUPPORT_WAIT_MS 10000
 
+/* Whether this is a build with sanitizers: the same takes many times as long
+ * there, and memory is another thing. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SUPPORT_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SUPPORT_SANITIZED 1
+#endif
+#endif
+#ifndef SUPPORT_SANITIZED
+#define SUPPORT_SANITIZED 0
+#endif
+
 /* ---- the scratch folder ---- */
 
 /* An unchecked fixture: makes a folder of the suite's own in $TMPDIR (mode
@@ -39,6 +52,11 @@ const char *support_scratch(void);
 
 /* A path below it, in static storage that the next call overwrites. */
 const char *support_path(const char *name);
+
+struct channel;
+
+/* Creates a channel with such a name, for a group or CHANNEL_NO_GROUP. */
+void support_channel(struct channel *ch, gid_t group);
 
 /* A channel name that no other test uses. Static storage, as above. */
 const char *support_name(void);

@@ -4,6 +4,10 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#include "ipc/resp.h"
+#include "tests/support.h"
 
 /* ---- judging ---- */
 
@@ -146,4 +150,29 @@ void list_commands(struct listed_commands *list, const char *reply, size_t len)
         list_command(list, &pos, end);
     ck_assert_ptr_eq(pos, end);
     ck_assert_uint_gt(list->count, 200);
+}
+
+void learn_commands(struct policy *policy, struct redis_link *link,
+                    int protocol, struct listed_commands *list)
+{
+    const char *reply;
+    size_t len;
+    ck_assert_int_eq(
+        redis_link_ask(link, protocol == 3 ? "HELLO 3" : "HELLO 2")[0],
+        protocol == 3 ? '%' : '*');
+    redis_link_command(link, "COMMAND");
+    ck_assert_int_eq(
+        redis_link_reply(link, (int)support_wait_ms(), &reply, &len),
+        REDIS_REPLY);
+    ck_assert_int_eq(policy_learn(policy, reply, len), ERR_OK);
+    list_commands(list, reply, len);
+}
+
+bool one_of(const char *word, const char *const *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcasecmp(word, words[i]) == 0)
+            return true;
+    }
+    return false;
 }

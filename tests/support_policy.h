@@ -6,6 +6,7 @@
 #define TESTS_SUPPORT_POLICY_H
 
 #include "manager/policy.h"
+#include "tests/support_redis.h"
 
 /* Judges "MULTI; GET k; EXEC", words split at spaces, `@N` a large argument of
  * N bytes. Writes a letter per command (S D C P R), then, unless one was
@@ -29,6 +30,14 @@ struct listed_commands {
 
 /* Fails the running test if it is not COMMAND's reply. */
 void list_commands(struct listed_commands *list, const char *reply, size_t len);
+
+/* Says HELLO for that protocol, sends COMMAND, and has the policy learn from
+ * the reply, which is listed too. */
+void learn_commands(struct policy *policy, struct redis_link *link,
+                    int protocol, struct listed_commands *list);
+
+/* Whether the word is among them, in any case. */
+bool one_of(const char *word, const char *const *words, size_t count);
 
 /* Reads one value's head, which must be there, and steps over it. */
 struct resp_value value_head(const char **pos, const char *end);
