@@ -70,7 +70,8 @@ SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/check.c manager/control.c manager/notify.c \
-               manager/segments.c manager/setup.c manager/takeover.c \
+               manager/segments.c manager/setup.c manager/step.c \
+               manager/takeover.c \
                manager/target.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \
@@ -202,6 +203,8 @@ TESTS += $(pubsub_tests)
 pubsub_obj := $(BUILD)/obj/tests/pubsub_client.o
 $(foreach t,$(pubsub_tests),$(eval EXTRA_$(t) := $(e2e_obj) $(pubsub_obj) \
     $(BUILD)/obj/tests/pubsub_scene.o))
+
+EXTRA_check_tls += $(BUILD)/obj/tests/support_tls.o
 
 # The library's suites see its inside; all but the first run real programs.
 TESTS += check_stream
@@ -363,9 +366,10 @@ $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
 
 # ---- faults ------------------------------------------------------------------
 
-chaos_obj := $(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main world worker \
-             history faults verdict) $(support) \
-             $(BUILD)/obj/tests/support_redis.o $(BUILD)/obj/tests/proxy.o
+chaos_obj := $(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main keeper round \
+             world programs scarcity faults verdict history worker hand many \
+             kin news) $(support) $(patsubst %,$(BUILD)/obj/tests/%.o, \
+             support_redis support_tls proxy)
 
 $(BUILD)/tests/chaos: $(chaos_obj) $$(lib_obj) $(BUILD)/libipc.a
 	@mkdir -p $(@D)
@@ -375,6 +379,11 @@ $(BUILD)/tests/chaos: $(chaos_obj) $$(lib_obj) $(BUILD)/libipc.a
 chaos: all $(BUILD)/tests/chaos ## real programs under random faults: SECONDS=30 SEED=
 	MQREDIS_BUILD=$(BUILD) tools/in-namespace $(BUILD)/tests/chaos \
 	    $(SECONDS) $(SEED)
+
+REQUESTS ?= 10000000
+soak: all $(BUILD)/tests/chaos ## many requests under few faults, each reply checked: REQUESTS=10000000 SEED=
+	MQREDIS_BUILD=$(BUILD) tools/in-namespace $(BUILD)/tests/chaos \
+	    --requests $(REQUESTS) 3600 $(SEED)
 
 # ---- fuzzing: always clang, a build folder of its own ------------------------
 
@@ -475,7 +484,7 @@ clean: ## remove everything built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
-.PHONY: all run bench tests check chaos fuzz install uninstall clean help
+.PHONY: all run bench tests check chaos soak fuzz install uninstall clean help
 .DELETE_ON_ERROR:
 
 -include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)

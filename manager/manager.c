@@ -24,6 +24,8 @@
 #define SWEEP_NS (60 * NS_PER_S)
 #define SWEEP_YOUNG_NS (10 * NS_PER_S)
 #define MESSAGES_PER_ROUND 64
+/* Senders that are let go at a step of the clock. */
+#define RELEASE_MAX 4096
 
 /* ---- state ---- */
 
@@ -163,6 +165,31 @@ void manager_queue_ready(void *owner, uint32_t events)
     struct manager *m = owner;
     (void)events;
     m->queue_ready = true;
+}
+
+/*
+ * Who sleeps on the full queue sleeps longer by what the clock was set back
+ * (step.h), and only a free place wakes them, in turn. So all of them are let
+ * go now, over every limit that stops the taking: their messages wait for Redis
+ * with us, and they for their answers, on a clock that cannot be set.
+ */
+void manager_clock_back(void *owner, uint64_t ns)
+{
+    struct manager *m = owner;
+    int count = 0;
+    /* Who ends or hands over answers or leaves the queue at once anyway; who
+     * was paused was told to execute nothing. */
+    bool may = !m->draining && !m->paused && !m->done &&
+               m->handover.step == HANDOVER_NONE &&
+               m->takeover.step == TAKEOVER_NONE;
+    while (may && count < RELEASE_MAX &&
+           mpsc_depth(&m->rx) >= m->rx.capacity &&
+           intake_one(&m->intake) == ERR_OK)
+        count++;
+    if (count > 0)
+        log_warn("the clock was set back by %.1f s: took %d messages, so that "
+                 "nobody sleeps on the full queue for that much longer",
+                 (double)ns / 1e9, count);
 }
 
 /* Watches the queue only while something may be taken from it. */

@@ -22,6 +22,7 @@
 #include "manager/pubsub.h"
 #include "manager/readers.h"
 #include "manager/routes.h"
+#include "manager/step.h"
 #include "manager/takeover.h"
 
 struct manager {
@@ -43,6 +44,7 @@ struct manager {
     struct control control;
     struct handover handover; /* to a successor */
     struct takeover takeover; /* from a predecessor */
+    struct step step;         /* of the wall clock */
     struct watcher queue_watcher, senders_watcher, signal_watcher;
     int signal_fd;
     bool queue_ready; /* messages are there */
@@ -96,6 +98,7 @@ void manager_connection_changed(void *m, struct conn *c);
 void manager_queue_ready(void *m, uint32_t events);
 void manager_senders_changed(void *m, uint32_t events);
 void manager_signal_ready(void *m, uint32_t events);
+void manager_clock_back(void *m, uint64_t ns);
 void manager_said(void *m, enum control_verb verb, pid_t pid);
 
 #endif

@@ -168,6 +168,8 @@ static enum err build(struct manager *m, struct err_text *why)
     if (e == ERR_OK)
         e = loop_add(&m->loop, &m->signal_watcher, m->signal_fd, EPOLLIN,
                      manager_signal_ready, m);
+    if (e == ERR_OK)
+        e = step_open(&m->step, &m->loop, manager_clock_back, m);
     if (e != ERR_OK)
         return err_say(why, e, "cannot set up: %s",
                        e == ERR_SYS ? strerror(errno) : err_str(e));
@@ -177,6 +179,7 @@ static enum err build(struct manager *m, struct err_text *why)
 void manager_release(struct manager *m)
 {
     control_close(&m->control, &m->loop);
+    step_close(&m->step, &m->loop);
     takeover_end(&m->takeover);
     handover_end(&m->handover, HANDOVER_NONE);
     pubsub_free(m->pubsub);

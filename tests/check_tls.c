@@ -12,12 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
 #include "tests/e2e_client.h"
 #include "tests/support.h"
+#include "tests/support_tls.h"
 
 #define TIMEOUT_MS 30000
 
@@ -32,53 +34,15 @@ static char dir[128]; /* of the certificates */
 
 /* ---- certificates ---- */
 
-/* Two authorities; server certificates for this host by each of them and one
- * for another name; a client's. Elliptic curves: they are made at once. */
-static const char make_certificates[] =
-    "set -e; cd \"$1\"; "
-    "key() { openssl genpkey -algorithm EC -pkeyopt "
-    "ec_paramgen_curve:P-256 -out $1.key; }; "
-    "authority() { key $1; openssl req -x509 -new -key $1.key -days 2 "
-    "-subj /CN=$1 -out $1.crt; }; "
-    /* certificate NAME AUTHORITY SUBJECT-ALT-NAME */
-    "certificate() { key $1; openssl req -new -key $1.key -subj /CN=$1 "
-    "-out $1.csr; printf 'subjectAltName=%s\\n' \"$3\" >$1.ext; "
-    "openssl x509 -req -in $1.csr -CA $2.crt -CAkey $2.key -days 2 "
-    "-set_serial $$ -extfile $1.ext -out $1.crt; }; "
-    "authority ca; authority stranger; "
-    "certificate server ca DNS:localhost,IP:127.0.0.1; "
-    "certificate elsewhere ca DNS:cache.example; "
-    "certificate forged stranger DNS:localhost,IP:127.0.0.1; "
-    "certificate client ca DNS:client";
-
-static bool have_tls; /* in redis-server and in the manager */
-static const char *have_not;
+static const char *missing; /* NULL: redis-server and manager have TLS */
 
 static void setup(void)
 {
     support_scratch_setup();
     snprintf(dir, sizeof(dir), "%s", support_path("tls"));
-    const char *const mkdir_argv[] = {"mkdir", dir, NULL};
-    e2e_run(&out, mkdir_argv);
-    const char *const argv[] = {"sh", "-c", make_certificates, "sh", dir, NULL};
-    e2e_run(&out, argv);
-    ck_assert_msg(out.status == 0, "openssl: %s", out.text);
-    const char *const try_manager[] = {"mqredis-manager", "--check-config",
-                                       "--redis", "rediss://127.0.0.1:1", NULL};
-    e2e_run(&out, try_manager);
-    bool manager_can = strstr(out.text, "built without TLS") == NULL;
-    /* --tls-replication is known only to those that have it. */
-    const char *const try_redis[] = {"sh", "-c",
-                                     "echo 'tls-replication no' | "
-                                     "${REDIS_SERVER:-redis-server} - --port 0 "
-                                     "--tls-port nonsense 2>&1",
-                                     NULL};
-    e2e_run(&out, try_redis);
-    bool redis_can = strstr(out.text, "tls-port") != NULL &&
-                     strstr(out.text, "Bad directive") == NULL;
-    have_tls = manager_can && redis_can;
-    have_not = manager_can ? "redis-server has no TLS"
-                           : "the manager was built without TLS";
+    ck_assert_int_eq(mkdir(dir, 0700), 0);
+    missing = support_tls_missing();
+    ck_assert(missing != NULL || support_tls_certificates(dir));
 }
 
 static const char *file(const char *name)
@@ -122,8 +86,8 @@ static void start_server(const char *certificate, const char *auth_clients)
 /* False: the suite can't run here, which it has said. */
 static bool serve(const char *certificate, const char *auth_clients)
 {
-    if (!have_tls) {
-        support_skip("check_tls", have_not);
+    if (missing != NULL) {
+        support_skip("check_tls", missing);
         return false;
     }
     port = free_port();
@@ -260,8 +224,8 @@ END_TEST
 
 START_TEST(test_server_that_speaks_no_tls)
 {
-    if (!have_tls) {
-        support_skip("check_tls", have_not);
+    if (missing != NULL) {
+        support_skip("check_tls", missing);
         return;
     }
     port = free_port();
@@ -296,8 +260,8 @@ START_TEST(test_bad_options_end_at_once_with_a_line)
          {"--tls-cert", file("client.crt"), "--tls-key", file("server.key")},
          "--tls-key"},
     };
-    if (!have_tls) {
-        support_skip("check_tls", have_not);
+    if (missing != NULL) {
+        support_skip("check_tls", missing);
         return;
     }
     for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {

@@ -37,7 +37,12 @@ struct pair {
 
 struct run {
     struct proxy_control *control;
-    struct sockaddr_un to;
+    union {
+        struct sockaddr any;
+        struct sockaddr_un local;
+        struct sockaddr_in tcp;
+    } to;
+    socklen_t to_len;
     int tcp, local;
     struct pair pairs[PAIRS];
 };
@@ -63,15 +68,17 @@ static void accept_one(struct run *r, int listener)
     struct pair *p = r->pairs;
     while (p < r->pairs + PAIRS && p->used)
         p++;
-    int up = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int up = socket(r->to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (r->control->closed || p == r->pairs + PAIRS ||
-        connect(up, (struct sockaddr *)&r->to, sizeof(r->to)) < 0) {
+        connect(up, &r->to.any, r->to_len) < 0) {
         close(fd);
         close(up);
         return;
     }
     int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* if it is */
+    /* Those of the two that are TCP. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    setsockopt(up, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     p->used = true;
     p->request.from = p->reply.to = fd;
     p->request.to = p->reply.from = up;
@@ -168,6 +175,22 @@ static void run(void *arg)
     }
 }
 
+/* A path, or an address and a port. */
+static void set_target(struct run *r, const char *to)
+{
+    const char *colon = strrchr(to, ':');
+    if (to[0] == '/' || colon == NULL) {
+        r->to.local.sun_family = AF_UNIX;
+        strcpy(r->to.local.sun_path, to);
+        r->to_len = sizeof(r->to.local);
+        return;
+    }
+    r->to.tcp.sin_family = AF_INET;
+    r->to.tcp.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    r->to.tcp.sin_port = htons((uint16_t)atoi(colon + 1));
+    r->to_len = sizeof(r->to.tcp);
+}
+
 void proxy_start(struct proxy *p, const char *to)
 {
     static unsigned count;
@@ -179,8 +202,7 @@ void proxy_start(struct proxy *p, const char *to)
     ck_assert_ptr_nonnull(r);
     *p = (struct proxy){.control = support_shared(sizeof(*p->control))};
     r->control = p->control;
-    r->to.sun_family = AF_UNIX;
-    strcpy(r->to.sun_path, to);
+    set_target(r, to);
     int n = snprintf(un.sun_path, sizeof(un.sun_path), "%s/p%ld-%u",
                      support_scratch(), (long)getpid(), ++count);
     ck_assert_int_lt(n, (int)sizeof(un.sun_path));

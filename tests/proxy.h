@@ -30,7 +30,8 @@ struct proxy {
     char unix_[128];
 };
 
-/* Starts one in front of a unix socket. It dies with this process. */
+/* Starts one in front of a unix socket, or of "127.0.0.1:PORT". It dies with
+ * this process. */
 void proxy_start(struct proxy *p, const char *to);
 
 #endif

@@ -4,17 +4,23 @@
 #include <signal.h>
 
 #include "ipc/clock.h"
+#include "tests/chaos/scarcity.h"
 
 const char *const fault_names[FAULT_TYPES] = {
     [FAULT_WORKER_KILL] = "worker-kill",
     [FAULT_WORKER_TERM] = "worker-term",
     [FAULT_WORKER_STOP] = "worker-stop",
+    [FAULT_WORKER_FILES] = "worker-nofile",
+    [FAULT_WORKER_MEMORY] = "worker-memory",
     [FAULT_MANAGER_KILL] = "manager-kill",
     [FAULT_MANAGER_TERM] = "manager-term",
     [FAULT_MANAGER_STOP] = "manager-stop",
+    [FAULT_MANAGER_FILES] = "manager-nofile",
+    [FAULT_MANAGER_MEMORY] = "manager-memory",
     [FAULT_GUARDIAN_KILL] = "guardian-kill",
     [FAULT_BOTH_KILL] = "manager+guardian-kill",
     [FAULT_TAKEOVER] = "takeover",
+    [FAULT_DISK] = "disk-full",
     [FAULT_REDIS_KILL] = "redis-kill",
     [FAULT_REDIS_TERM] = "redis-term",
     [FAULT_REDIS_STOP] = "redis-stop",
@@ -29,14 +35,17 @@ const char *const fault_names[FAULT_TYPES] = {
 /* How often, in relation to each other. */
 static const unsigned weights[FAULT_TYPES] = {
     [FAULT_WORKER_KILL] = 14,  [FAULT_WORKER_TERM] = 4,
-    [FAULT_WORKER_STOP] = 10,  [FAULT_MANAGER_KILL] = 6,
+    [FAULT_WORKER_STOP] = 10,  [FAULT_WORKER_FILES] = 3,
+    [FAULT_WORKER_MEMORY] = 3, [FAULT_MANAGER_KILL] = 6,
     [FAULT_MANAGER_TERM] = 4,  [FAULT_MANAGER_STOP] = 5,
+    [FAULT_MANAGER_FILES] = 3, [FAULT_MANAGER_MEMORY] = 3,
     [FAULT_GUARDIAN_KILL] = 2, [FAULT_BOTH_KILL] = 2,
-    [FAULT_TAKEOVER] = 6,      [FAULT_REDIS_KILL] = 4,
-    [FAULT_REDIS_TERM] = 1,    [FAULT_REDIS_STOP] = 4,
-    [FAULT_DELAY] = 6,         [FAULT_CUT] = 8,
-    [FAULT_CRUMBS] = 4,        [FAULT_DEAF] = 3,
-    [FAULT_MUTE] = 3,          [FAULT_CLOSED] = 3,
+    [FAULT_TAKEOVER] = 6,      [FAULT_DISK] = 3,
+    [FAULT_REDIS_KILL] = 4,    [FAULT_REDIS_TERM] = 1,
+    [FAULT_REDIS_STOP] = 4,    [FAULT_DELAY] = 6,
+    [FAULT_CUT] = 8,           [FAULT_CRUMBS] = 4,
+    [FAULT_DEAF] = 3,          [FAULT_MUTE] = 3,
+    [FAULT_CLOSED] = 3,
 };
 
 static enum fault choose(struct dice *d)
@@ -58,6 +67,9 @@ static bool hit_worker(struct world *w, enum fault fault)
         return false;
     world_note(w, "%s w%u (%ld)", fault_names[fault], seat->history->id,
                (long)seat->player.pid);
+    if (fault == FAULT_WORKER_FILES || fault == FAULT_WORKER_MEMORY)
+        return scarcity_limit(w, &seat->player, fault == FAULT_WORKER_FILES,
+                              ms);
     if (fault == FAULT_WORKER_STOP) {
         seat->history->stops++;
         world_stop(&seat->player, ms);
@@ -77,6 +89,8 @@ static bool hit_manager(struct world *w, enum fault fault)
     pid_t guardian = world_guardian(m);
     world_note(w, "%s %ld (guardian %ld)", fault_names[fault],
                (long)m->player.pid, (long)guardian);
+    if (fault == FAULT_MANAGER_FILES || fault == FAULT_MANAGER_MEMORY)
+        return scarcity_limit(w, &m->player, fault == FAULT_MANAGER_FILES, ms);
     if (fault == FAULT_GUARDIAN_KILL || fault == FAULT_BOTH_KILL) {
         if (guardian <= 0)
             return false;
@@ -85,16 +99,16 @@ static bool hit_manager(struct world *w, enum fault fault)
     if (fault == FAULT_MANAGER_STOP)
         world_stop(&m->player, ms);
     else if (fault == FAULT_MANAGER_TERM)
-        world_end_manager(w, m, SIGTERM);
+        world_end_manager(m, SIGTERM);
     else if (fault != FAULT_GUARDIAN_KILL)
-        world_end_manager(w, m, SIGKILL);
+        world_end_manager(m, SIGKILL);
     return true;
 }
 
 static bool hit_redis(struct world *w, enum fault fault)
 {
     int ms = dice_between(&w->dice, 0, 1000);
-    if (w->redis.pid == 0 || (fault != FAULT_REDIS_STOP && !w->durable))
+    if (w->redis.pid == 0 || (fault != FAULT_REDIS_STOP && !w->plan->durable))
         return false;
     world_note(w, "%s %ld", fault_names[fault], (long)w->redis.pid);
     if (fault == FAULT_REDIS_STOP) {
@@ -106,6 +120,15 @@ static bool hit_redis(struct world *w, enum fault fault)
         w->redis_back_ns = clock_deadline(ms);
         kill(w->redis.pid, SIGTERM);
     }
+    return true;
+}
+
+static bool hit_disk(struct world *w)
+{
+    int ms = dice_between(&w->dice, 5, 800);
+    if (!scarcity_fill(w, ms))
+        return false;
+    world_note(w, "the disk is full for %d ms", ms);
     return true;
 }
 
@@ -136,12 +159,14 @@ void faults_strike(struct world *w, uint64_t done[FAULT_TYPES])
 {
     enum fault fault = choose(&w->dice);
     bool hit;
-    if (fault <= FAULT_WORKER_STOP)
+    if (fault <= FAULT_WORKER_MEMORY)
         hit = hit_worker(w, fault);
     else if (fault <= FAULT_BOTH_KILL)
         hit = hit_manager(w, fault);
     else if (fault == FAULT_TAKEOVER)
         hit = world_managers(w) == 1 && world_start_manager(w, true);
+    else if (fault == FAULT_DISK)
+        hit = hit_disk(w);
     else if (fault <= FAULT_REDIS_STOP)
         hit = hit_redis(w, fault);
     else

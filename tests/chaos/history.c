@@ -15,6 +15,7 @@ const char *const act_names[ACT_TYPES] = {
     [ACT_SET] = "SET",           [ACT_GET] = "GET",
     [ACT_BIG] = "large SET",     [ACT_BIG_GET] = "large GET",
     [ACT_QUEUE] = "queue RPUSH", [ACT_POP] = "BLPOP",
+    [ACT_NEWS] = "PUBLISH",
 };
 
 const char *const fate_names[FATE_TYPES] = {
@@ -32,6 +33,20 @@ void history_accuse(struct history *h, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(h->accusation, sizeof(h->accusation), fmt, ap);
     va_end(ap);
+    h->accused_at = h->count;
+}
+
+#define SHOWN 8
+
+void history_show(const struct history *h, uint32_t number)
+{
+    uint32_t from = number > SHOWN ? number - SHOWN : 0;
+    for (uint32_t n = from; n < h->count && n < number + SHOWN / 2; n++) {
+        const struct step *s = &h->steps[n];
+        printf("    w%u step %u, at %.3f: %s, %s\n", h->id, n,
+               (double)h->began_ns / 1e9 + s->at_ms / 1e3, act_names[s->act],
+               fate_names[s->fate]);
+    }
 }
 
 bool history_may_stand(const struct history *h, uint32_t number, enum act act,
@@ -81,15 +96,15 @@ void history_fill(const struct history *h, uint32_t number, char *data,
     memcpy(data, head, (size_t)n < len ? (size_t)n : len);
 }
 
-bool history_is_filled(const struct history *h, const char *data, size_t len,
-                       uint32_t *number)
+int history_is_filled(const struct history *h, const char *data, size_t len,
+                      uint32_t *number)
 {
     const char *bar = memchr(data, '|', len < 48 ? len : 48);
     if (bar == NULL || !history_parse(h, data, (size_t)(bar - data), number))
-        return false;
+        return 0;
     char *wanted = malloc(len);
     if (wanted == NULL)
-        return false;
+        return -1;
     history_fill(h, *number, wanted, len);
     bool same = memcmp(wanted, data, len) == 0;
     free(wanted);

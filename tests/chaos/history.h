@@ -14,7 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ipc/clock.h"
+
 #define HISTORY_STEPS 8192
+
+/* What a wait may be late at most, the machine's own noise apart. */
+#define LATE_GOAL_NS (200 * NS_PER_MS)
 
 enum act {
     ACT_NONE,
@@ -29,6 +34,7 @@ enum act {
     ACT_BIG_GET,
     ACT_QUEUE, /* RPUSH queue:wN */
     ACT_POP,   /* BLPOP queue:wN */
+    ACT_NEWS,  /* PUBLISH news:wN, which this worker hears itself */
     ACT_TYPES
 };
 
@@ -45,8 +51,10 @@ enum fate {
 extern const char *const fate_names[FATE_TYPES];
 
 struct step {
+    uint32_t at_ms; /* since the worker began */
     uint8_t act, fate;
-    uint8_t popped; /* how often a POP brought this QUEUE back */
+    uint8_t popped; /* how often a POP brought this QUEUE back, or a stream
+                       this NEWS */
 };
 
 #define HISTORY_STATUSES 8
@@ -57,12 +65,22 @@ struct history {
     _Atomic unsigned stops;
     bool ended_well;
     uint32_t count;
-    uint64_t status[HISTORY_STATUSES]; /* replies by enum mqredis_status */
+    uint64_t began_ns;
+    /* Replies by enum mqredis_status. Atomic, for a forked child counts its own
+     * beside its parent. */
+    _Atomic uint64_t status[HISTORY_STATUSES];
+    _Atomic uint64_t checked; /* replies with the value that must come */
+    uint64_t plain;           /* requests that change nothing, without a step */
     uint64_t cancelled;
-    uint64_t errors; /* of Redis, those that may be: LOADING */
-    /* The longest wait past a deadline, and which step's. */
-    uint64_t late_ns;
+    _Atomic uint64_t errors; /* of Redis, those that may be: LOADING */
+    uint64_t forks, threads;
+    /* Of a stream: messages, times that some were missing as was said. */
+    uint64_t heard, lagged, gaps, renewed;
+    /* The longest wait past a deadline, and which step's; waits that were
+     * over LATE_GOAL_NS late. */
+    uint64_t late_ns, late_count;
     uint32_t late_step;
+    uint32_t accused_at;  /* `count` at the accusation */
     char accusation[320]; /* the first thing that must not be; "": none */
     struct step steps[HISTORY_STEPS];
 };
@@ -70,6 +88,9 @@ struct history {
 /* Notes what must not be. The first one stays. */
 void history_accuse(struct history *h, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Writes one line for each of the steps around `number` to standard output. */
+void history_show(const struct history *h, uint32_t number);
 
 /* Whether a value of `act` may be found in Redis if `last` is the last of its
  * kind that was acknowledged (UINT32_MAX: none): that one, or one of which
@@ -85,8 +106,9 @@ bool history_parse(const struct history *h, const char *text, size_t len,
 void history_fill(const struct history *h, uint32_t number, char *data,
                   size_t len);
 
-/* Whether that is what stands there; *number of the step. */
-bool history_is_filled(const struct history *h, const char *data, size_t len,
-                       uint32_t *number);
+/* Whether that is what stands there, and the step's number: 1 or 0; -1: there
+ * is no memory to find out. */
+int history_is_filled(const struct history *h, const char *data, size_t len,
+                      uint32_t *number);
 
 #endif

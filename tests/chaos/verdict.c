@@ -15,12 +15,14 @@ struct court {
     const struct history *h;
     struct redis_link link;
     uint8_t seen[HISTORY_STEPS];
+    uint32_t suspect; /* the step of the last accusation */
 };
 
-#define accuse(c, ...)                                                         \
+#define accuse(c, step, ...)                                                   \
     do {                                                                       \
         char text_[400];                                                       \
         snprintf(text_, sizeof(text_), __VA_ARGS__);                           \
+        (c)->suspect = (step);                                                 \
         world_accuse((c)->world, "w%u: %s", (c)->h->id, text_);                \
     } while (0)
 
@@ -55,11 +57,12 @@ static void see(struct court *c, uint32_t n, const char *where)
 {
     const struct step *s = &c->h->steps[n];
     if (++c->seen[n] == 2)
-        accuse(c, "step %u (%s, %s) was executed twice: it is twice in %s", n,
-               act_names[s->act], fate_names[s->fate], where);
+        accuse(c, n, "step %u (%s, %s) was executed twice: it is twice in %s",
+               n, act_names[s->act], fate_names[s->fate], where);
     if (s->fate == FATE_NOT)
-        accuse(c, "step %u (%s) was executed, but reported as not executed: %s",
-               n, act_names[s->act], where);
+        accuse(c, n,
+               "step %u (%s) was executed, but reported as not executed: %s", n,
+               act_names[s->act], where);
 }
 
 /* Reads a list of "wN:step" and marks in `seen` what is there. */
@@ -79,7 +82,8 @@ static void read_list(struct court *c, const char *list, enum act one,
     while (take_bulk(&at, end, &text, &len)) {
         if (!history_parse(c->h, text, len, &n) || n >= c->h->count ||
             (c->h->steps[n].act != one && c->h->steps[n].act != other)) {
-            accuse(c, "%s holds \"%.*s\", which it never wrote there", list,
+            accuse(c, c->h->count,
+                   "%s holds \"%.*s\", which it never wrote there", list,
                    (int)(len < 60 ? len : 60), text);
             continue;
         }
@@ -87,7 +91,7 @@ static void read_list(struct court *c, const char *list, enum act one,
         if (c->h->steps[n].fate != FATE_DONE)
             continue;
         if (n < newest)
-            accuse(c, "step %u was executed after step %u", n, newest);
+            accuse(c, n, "step %u was executed after step %u", n, newest);
         newest = n;
     }
 }
@@ -100,7 +104,7 @@ static void check_there(struct court *c, const char *where, enum act one,
         const struct step *s = &c->h->steps[n];
         if ((s->act == one || s->act == other) && s->fate == FATE_DONE &&
             c->seen[n] == 0)
-            accuse(c, "step %u (%s) was acknowledged, but is not in %s", n,
+            accuse(c, n, "step %u (%s) was acknowledged, but is not in %s", n,
                    act_names[s->act], where);
     }
 }
@@ -115,7 +119,7 @@ static void judge_logs(struct court *c)
     read_list(c, "both", ACT_BOTH, ACT_BOTH);
     for (uint32_t n = 0; n < c->h->count; n++)
         if (c->h->steps[n].act == ACT_BOTH && in_log[n] != (c->seen[n] > 0))
-            accuse(c, "of the transaction of step %u only half was executed",
+            accuse(c, n, "of the transaction of step %u only half was executed",
                    n);
 }
 
@@ -131,13 +135,13 @@ static void judge_queue(struct court *c)
         if (s->act != ACT_QUEUE)
             continue;
         if (s->popped > 0 && c->seen[n] > 0)
-            accuse(c, "step %u was popped and is still in the queue", n);
+            accuse(c, n, "step %u was popped and is still in the queue", n);
         if (s->fate == FATE_DONE && s->popped == 0 && c->seen[n] == 0 &&
             missing++ == 0)
             first = n;
     }
     if (missing > doubtful)
-        accuse(c,
+        accuse(c, first,
                "%ld elements of the queue are gone (the first is step %u), "
                "but only %ld pops are in doubt",
                missing, first, doubtful);
@@ -167,7 +171,8 @@ static void judge_text(struct court *c)
             unsigned long n = strtoul(text, &after, 10);
             if (*after != ';' || n >= c->h->count ||
                 c->h->steps[n].act != ACT_APPEND) {
-                accuse(c, "text holds \"%.12s\", which it never wrote there",
+                accuse(c, c->h->count,
+                       "text holds \"%.12s\", which it never wrote there",
                        text);
                 return;
             }
@@ -191,7 +196,8 @@ static void judge_count(struct court *c)
                         c->h->steps[n].fate == FATE_OPEN;
         }
     if (value < done || value > done + doubtful)
-        accuse(c, "count is %ld after %ld INCR acknowledged and %ld in doubt",
+        accuse(c, c->h->count,
+               "count is %ld after %ld INCR acknowledged and %ld in doubt",
                value, done, doubtful);
 }
 
@@ -205,16 +211,16 @@ static void judge_value(struct court *c, const char *key, enum act act)
             last = i;
     if (!get(c, key, &text, &len)) {
         if (last != UINT32_MAX)
-            accuse(c, "%s is gone, step %u had set it", key, last);
+            accuse(c, last, "%s is gone, step %u had set it", key, last);
         return;
     }
-    bool own = act == ACT_BIG ? history_is_filled(c->h, text, len, &n)
+    bool own = act == ACT_BIG ? history_is_filled(c->h, text, len, &n) == 1
                               : history_parse(c->h, text, len, &n);
     if (!own)
-        accuse(c, "%s holds \"%.*s\", which it never wrote there", key,
-               (int)(len < 40 ? len : 40), text);
+        accuse(c, c->h->count, "%s holds \"%.*s\", which it never wrote there",
+               key, (int)(len < 40 ? len : 40), text);
     else if (!history_may_stand(c->h, n, act, last))
-        accuse(c,
+        accuse(c, n,
                "%s holds the value of step %u (%s), but the last one "
                "acknowledged is step %d",
                key, n, fate_names[c->h->steps[n].fate], (int)last);
@@ -230,15 +236,16 @@ void verdict_reach(struct world *w)
     if (!UNTIL(redis_link_ask(&c.link, "EXISTS key")[0] == ':'))
         world_accuse(w, "redis does not serve at the end");
     for (unsigned i = 0; i < w->history_count; i++) {
+        unsigned before = w->violations;
         c.h = &w->histories[i];
-        if (c.h->accusation[0] != '\0')
-            accuse(&c, "%s", c.h->accusation);
         judge_logs(&c);
         judge_queue(&c);
         judge_text(&c);
         judge_count(&c);
         judge_value(&c, "value", ACT_SET);
         judge_value(&c, "big", ACT_BIG);
+        if (w->violations > before)
+            history_show(c.h, c.suspect);
     }
     redis_link_close(&c.link);
 }

@@ -1,24 +1,30 @@
 /* Starting, reaping and bringing back; one turn every few milliseconds. */
 #include "tests/chaos/world.h"
 
+#include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <mqueue.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
-#include "tests/chaos/worker.h"
+#include "tests/chaos/scarcity.h"
 #include "tests/support.h"
 
 #define TURN_MS 4
+/* Of the channel's folder: more than all that workers spill at once. */
+#define DISK_MB 64
+#define DISK_NAMES 2000
 /* A manager that was told to end: what it took, and its drain timeout. */
 #define MANAGER_END_MS 15000
 
@@ -48,142 +54,6 @@ void world_note(struct world *w, const char *fmt, ...)
     va_end(ap);
     fprintf(f, "\n");
     fclose(f);
-}
-
-/* ---- programs ---- */
-
-/* A pid of -1 would later be everybody's. */
-static pid_t fork_one(void)
-{
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid < 0)
-        ck_abort_msg("cannot fork: %s", strerror(errno));
-    return pid;
-}
-
-/* Runs argv with its output in the round's log. It dies with us. */
-static pid_t spawn(struct world *w, const char *const argv[])
-{
-    char program[512], path[256];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(program, sizeof(program), "%s/%s", build != NULL ? build : "build",
-             argv[0]);
-    if (access(program, X_OK) != 0)
-        snprintf(program, sizeof(program), "%s", argv[0]);
-    snprintf(path, sizeof(path), "%s/log", w->dir);
-    pid_t parent = getpid(), pid = fork_one();
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGPIPE, SIG_DFL);
-    /* A group of its own: what it forked is killed with it. */
-    setpgid(0, 0);
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (getppid() != parent || dup2(null, 0) < 0 || dup2(log, 1) < 0 ||
-        dup2(log, 2) < 0)
-        _exit(126);
-    execvp(program, (char *const *)(uintptr_t)argv);
-    dprintf(2, "cannot run %s: %s\n", program, strerror(errno));
-    _exit(127);
-}
-
-static void start_redis(struct world *w)
-{
-    const char *program = getenv("REDIS_SERVER");
-    const char *const durable[] = {program != NULL ? program : "redis-server",
-                                   "--port",
-                                   "0",
-                                   "--unixsocket",
-                                   w->redis_path,
-                                   "--dir",
-                                   w->dir,
-                                   "--save",
-                                   "",
-                                   "--appendonly",
-                                   "yes",
-                                   "--appendfsync",
-                                   "always",
-                                   NULL};
-    const char *const embedded[] = {"mqredis-server", "--port",      "0",
-                                    "--unixsocket",   w->redis_path, NULL};
-    unlink(w->redis_path);
-    w->redis = (struct player){
-        .pid = spawn(w, w->durable ? durable : embedded),
-    };
-    w->redis_back_ns = 0;
-    world_note(w, "redis %ld starts", (long)w->redis.pid);
-}
-
-void world_kill_redis(struct world *w, int ms)
-{
-    if (w->redis.pid == 0)
-        return;
-    /* A child that rewrites the log of an old server must not outlive it. */
-    kill(-w->redis.pid, SIGKILL);
-    waitpid(w->redis.pid, NULL, 0);
-    w->redis = (struct player){0};
-    w->redis_back_ns = clock_deadline(ms);
-}
-
-bool world_start_manager(struct world *w, bool takeover)
-{
-    struct manager *m = w->managers;
-    while (m < w->managers + WORLD_MANAGERS && m->player.pid != 0)
-        m++;
-    if (m == w->managers + WORLD_MANAGERS)
-        return false;
-    const char *argv[32] = {"mqredis-manager",
-                            "--channel",
-                            w->channel,
-                            "--redis",
-                            w->options[0],
-                            "--msgsize",
-                            "1024",
-                            "--reconnect-max",
-                            "300",
-                            "--connect-timeout",
-                            "1000",
-                            "--silence-timeout",
-                            "3000",
-                            "--drain-timeout",
-                            "3000"};
-    size_t n = 15;
-    argv[4] = w->options[0][0] == 't' ? w->proxy.tcp : w->proxy.unix_;
-    for (size_t i = 1; i < 8 && w->options[i][0] != '\0'; i++)
-        argv[n++] = w->options[i];
-    if (takeover)
-        argv[n++] = "--takeover";
-    *m = (struct manager){.takeover = takeover};
-    m->player.pid = spawn(w, argv);
-    w->manager_back_ns = 0;
-    w->replaced |= takeover;
-    world_note(w, "manager %ld starts%s", (long)m->player.pid,
-               takeover ? " to take over" : "");
-    return true;
-}
-
-static void start_worker(struct world *w, struct seat *seat)
-{
-    if (w->history_count == WORLD_HISTORIES)
-        return;
-    unsigned id = w->history_count++;
-    seat->history = &w->histories[id];
-    memset(seat->history, 0, sizeof(*seat->history));
-    seat->history->id = id;
-    struct worker_task task = {.channel = w->channel,
-                               .history = seat->history,
-                               .seed = dice_next(&w->dice),
-                               .leave = w->leave};
-    pid_t parent = getpid();
-    seat->player = (struct player){.pid = fork_one()};
-    if (seat->player.pid != 0)
-        return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() == parent)
-        worker_live(&task);
-    _exit(0);
 }
 
 /* ---- managers ---- */
@@ -221,29 +91,46 @@ pid_t world_guardian(const struct manager *m)
     return (pid_t)strtol(text, NULL, 10);
 }
 
-void world_end_manager(struct world *w, struct manager *m, int signal)
+void world_end_manager(struct manager *m, int signal)
 {
-    (void)w;
     m->told = signal;
     m->told_ns = clock_ns();
     world_resume(&m->player);
     kill(m->player.pid, signal);
 }
 
+/* Looks how full a queue is, which is nobody's business but ours. */
+static void look_at_queue(struct world *w, const char *name)
+{
+    struct mq_attr attr;
+    mqd_t q = mq_open(name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (q == (mqd_t)-1)
+        return;
+    w->full += mq_getattr(q, &attr) == 0 && attr.mq_curmsgs == attr.mq_maxmsg;
+    mq_close(q);
+}
+
 static void note_queue(struct world *w)
 {
+    struct remains *r = w->remains;
     char path[512], name[128] = "";
-    snprintf(path, sizeof(path), "%s/%s/queue", w->dir, w->channel);
+    snprintf(path, sizeof(path), "%s/%s/queue", w->run_dir, w->channel);
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return;
     bool got = fgets(name, sizeof(name), f) != NULL;
     fclose(f);
     name[strcspn(name, "\n")] = '\0';
-    if (!got || name[0] != '/' || w->queue_count == WORLD_QUEUES)
+    if (!got || name[0] != '/')
         return;
-    if (w->queue_count == 0 || strcmp(w->queues[w->queue_count - 1], name) != 0)
-        memcpy(w->queues[w->queue_count++], name, sizeof(name));
+    look_at_queue(w, name);
+    bool known =
+        r->queue_count > 0 && strcmp(r->queues[r->queue_count - 1], name) == 0;
+    if (known || r->queue_count == REMAINS_QUEUES)
+        return;
+    memcpy(r->queues[r->queue_count], name, sizeof(name));
+    atomic_signal_fence(memory_order_seq_cst);
+    r->queue_count++;
 }
 
 /* ---- stopping ---- */
@@ -285,6 +172,9 @@ static void end_of_manager(struct world *w, struct manager *m, int status)
         fine = code == 0 || (m->takeover && (code == 69 || code == 75));
     else
         fine = w->replaced && (code == 0 || code == 69 || code == 75);
+    /* Without room or descriptors it may not even start, and says why. */
+    if (!fine && by == 0 && clock_ns() < w->orders->scarce_until_ns)
+        fine = code == 69 || (code >= 71 && code <= 75);
     if (!fine)
         world_accuse(w, "manager %ld%s ended with %s %d%s", (long)m->player.pid,
                      m->takeover ? " (takeover)" : "",
@@ -298,9 +188,14 @@ static void end_of_worker(struct world *w, struct seat *seat, int status)
     int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     if (by != 0 && by != SIGKILL && by != SIGTERM)
         world_accuse(w, "worker w%u died of signal %d", seat->history->id, by);
-    if (by == 0 && status != 0)
+    else if (by == 0 && status != 0)
         world_accuse(w, "worker w%u ended with status %d", seat->history->id,
                      WEXITSTATUS(status));
+    if (seat->history->accusation[0] != '\0') {
+        world_accuse(w, "w%u: %s", seat->history->id,
+                     seat->history->accusation);
+        history_show(seat->history, seat->history->accused_at);
+    }
     seat->player = (struct player){0};
     seat->history = NULL;
     seat->refill_ns =
@@ -333,7 +228,7 @@ static void bring_back(struct world *w)
 {
     uint64_t now = clock_ns();
     if (w->redis.pid == 0 && (w->calm || now >= w->redis_back_ns))
-        start_redis(w);
+        world_start_redis(w);
     if (world_managers(w) == 0 && !w->closing) {
         if (w->manager_back_ns == 0)
             w->manager_back_ns =
@@ -341,9 +236,9 @@ static void bring_back(struct world *w)
         else if (w->calm || now >= w->manager_back_ns)
             world_start_manager(w, false);
     }
-    for (size_t i = 0; i < w->seat_count && !*w->leave; i++)
+    for (size_t i = 0; i < w->seat_count && !w->orders->leave; i++)
         if (w->seats[i].player.pid == 0 && now >= w->seats[i].refill_ns)
-            start_worker(w, &w->seats[i]);
+            world_start_worker(w, &w->seats[i]);
 }
 
 static void check_told(struct world *w)
@@ -355,17 +250,8 @@ static void check_told(struct world *w)
             continue;
         world_accuse(w, "manager %ld has not ended %d ms after SIGTERM",
                      (long)m->player.pid, MANAGER_END_MS);
-        world_end_manager(w, m, SIGKILL);
+        world_end_manager(m, SIGKILL);
     }
-}
-
-static void nap(struct world *w)
-{
-    uint64_t t0 = clock_ns();
-    support_sleep_ms(TURN_MS);
-    uint64_t over = clock_ns() - t0 - TURN_MS * NS_PER_MS;
-    if (over > w->noise_ns)
-        w->noise_ns = over;
 }
 
 void world_turn(struct world *w)
@@ -384,50 +270,113 @@ void world_turn(struct world *w)
         c->crumbs = c->deaf = c->mute = c->closed = false;
         w->heal_ns = 0;
     }
+    scarcity_tend(w);
     check_told(w);
     bring_back(w);
     note_queue(w);
-    nap(w);
+    support_sleep_ms(TURN_MS);
 }
 
 /* ---- a round's begin ---- */
 
-static void choose_options(struct world *w)
+static void add_option(struct world *w, unsigned percent, const char *option)
 {
-    struct dice *d = &w->dice;
-    size_t n = 1;
-    static const char *const capacities[] = {"1", "4", "32"};
-    strcpy(w->options[0], dice_chance(d, 50) ? "tcp" : "unix");
-    strcpy(w->options[n++], "--capacity");
-    strcpy(w->options[n++], capacities[dice_below(d, 3)]);
-    if (dice_chance(d, 40))
-        strcpy(w->options[n++], "--connections=2");
-    if (dice_chance(d, 40))
-        strcpy(w->options[n++], "--when-down=fail");
-    if (dice_chance(d, 30))
-        strcpy(w->options[n++], "--bulk-connections=0");
-    if (dice_chance(d, 30))
-        strcpy(w->options[n++], "--resp=3");
-    printf("  %s, %s", w->durable ? "redis-server" : "mqredis-server",
-           w->options[0]);
-    for (size_t i = 1; i < n; i++)
+    size_t n = 0;
+    while (w->options[n][0] != '\0')
+        n++;
+    if (dice_chance(&w->dice, percent))
+        snprintf(w->options[n], sizeof(w->options[n]), "%s", option);
+}
+
+static void choose_options(struct world *w, bool tcp)
+{
+    static const char *const capacities[] = {"--capacity=1", "--capacity=4",
+                                             "--capacity=32"};
+    const struct plan *p = w->plan;
+    add_option(w, 100, capacities[p->quick ? 2 : dice_below(&w->dice, 3)]);
+    add_option(w, 40, "--connections=2");
+    add_option(w, 40, "--when-down=fail");
+    add_option(w, 30, "--bulk-connections=0");
+    add_option(w, 30, "--resp=3");
+    add_option(w, 50, "--subscriber-backlog=16");
+    if (w->tls)
+        snprintf(w->uri, sizeof(w->uri), "rediss%s", strchr(w->proxy.tcp, ':'));
+    else
+        snprintf(w->uri, sizeof(w->uri), "%s",
+                 tcp ? w->proxy.tcp : w->proxy.unix_);
+    printf("  %s, %s, %u workers,",
+           p->durable ? "redis-server" : "mqredis-server",
+           w->tls ? "TLS"
+           : tcp  ? "TCP"
+                  : "unix",
+           w->seat_count);
+    for (size_t i = 0; w->options[i][0] != '\0'; i++)
         printf(" %s", w->options[i]);
     printf("\n");
     fflush(stdout);
 }
 
-void world_begin(struct world *w, uint64_t seed, bool durable)
+/* A port that nobody has now, below those that connections are given. */
+static int free_port(struct world *w)
+{
+    for (int i = 0; i < 1000; i++) {
+        struct sockaddr_in in = {.sin_family = AF_INET,
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int port =
+            20000 +
+            (int)(((unsigned)getpid() * 7919U + dice_below(&w->dice, 10000)) %
+                  10000);
+        in.sin_port = htons((uint16_t)port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool free = bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0;
+        close(fd);
+        if (free)
+            return port;
+    }
+    ck_abort_msg("no free port between 20000 and 30000");
+}
+
+static void choose_seats(struct world *w)
+{
+    const struct plan *p = w->plan;
+    w->seat_count = p->gentle  ? 4
+                    : p->quick ? 6
+                               : (unsigned)dice_between(&w->dice, 4, 12);
+    for (unsigned i = 0; i < w->seat_count; i++)
+        w->seats[i].role = i == 0              ? ROLE_SUBSCRIBER
+                           : i > 1 && p->quick ? ROLE_QUICK
+                                               : ROLE_ALL;
+}
+
+void world_begin(struct world *w, const struct plan *plan)
 {
     /* Neighbouring seeds are to have nothing in common. */
-    w->dice.state = dice_next(&(struct dice){.state = seed << 20});
-    w->durable = durable;
+    w->dice.state = dice_next(&(struct dice){.state = plan->seed << 20});
+    w->plan = plan;
+    w->histories = plan->histories;
+    w->orders = plan->orders;
+    w->remains = plan->remains;
     snprintf(w->dir, sizeof(w->dir), "%s", support_scratch());
+    snprintf(w->run_dir, sizeof(w->run_dir), "%s/run", w->dir);
+    if (mkdir(w->run_dir, 0711) < 0 || setenv("MQREDIS_DIR", w->run_dir, 1) < 0)
+        ck_abort_msg("cannot make %s: %s", w->run_dir, strerror(errno));
+    w->disk = plan->mounts && scarcity_mount(w->run_dir, DISK_MB, DISK_NAMES);
     strcpy(w->channel, "chaos");
     int n = snprintf(w->redis_path, sizeof(w->redis_path), "%s/redis", w->dir);
     ck_assert_int_lt(n, (int)sizeof(w->redis_path));
-    w->seat_count = (unsigned)dice_between(&w->dice, 3, 12);
-    choose_options(w);
-    proxy_start(&w->proxy, w->redis_path);
-    start_redis(w);
+    choose_seats(w);
+    bool tcp = dice_chance(&w->dice, 50);
+    w->tls =
+        dice_chance(&w->dice, 35) && plan->durable && plan->tls_dir != NULL;
+    char to[sizeof(w->redis_path)];
+    strcpy(to, w->redis_path);
+    if (w->tls) {
+        w->tls_port = free_port(w);
+        snprintf(to, sizeof(to), "127.0.0.1:%d", w->tls_port);
+    }
+    proxy_start(&w->proxy, to);
+    choose_options(w, tcp);
+    world_start_sleeper(w);
+    world_start_redis(w);
     world_start_manager(w, false);
 }

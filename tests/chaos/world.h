@@ -10,21 +10,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "tests/chaos/dice.h"
 #include "tests/chaos/history.h"
+#include "tests/chaos/keeper.h"
+#include "tests/chaos/worker.h"
 #include "tests/proxy.h"
 
 #define WORLD_WORKERS 16
 #define WORLD_MANAGERS 3
 #define WORLD_HISTORIES 1024
-#define WORLD_QUEUES 128
+#define FILLERS 4096
 
-/* A process that may be stopped for a while. */
+/* A process that may be stopped for a while, or lack something. */
 struct player {
     pid_t pid;          /* 0: none now */
     uint64_t resume_ns; /* stopped until then; 0: it is not */
+    uint64_t lift_ns;   /* limited until then; 0: it is not */
+    int limited;        /* RLIMIT_... */
+    struct rlimit before;
 };
 
 struct manager {
@@ -36,27 +42,45 @@ struct manager {
 
 struct seat {
     struct player player;
+    enum role role;
     struct history *history;
     uint64_t refill_ns;
 };
 
+/* What a round is to be like. */
+struct plan {
+    uint64_t seed;
+    bool durable;        /* redis-server, which keeps what it acknowledged */
+    bool quick;          /* few faults, as many checked requests as go */
+    bool gentle;         /* leaves most of the machine to others */
+    bool mounts;         /* private ones are allowed */
+    const char *tls_dir; /* of certificates; NULL: no TLS */
+    struct history *histories; /* WORLD_HISTORIES, in shared memory */
+    struct orders *orders;
+    struct remains *remains;
+};
+
 struct world {
-    struct dice dice; /* of faults alone */
-    char dir[160];    /* the round's folder */
+    struct dice dice;  /* of faults alone */
+    char dir[160];     /* the round's folder */
+    char run_dir[176]; /* where the channel's folder is */
     char channel[32];
-    bool durable; /* the Redis keeps what it acknowledged through a kill */
+    const struct plan *plan;
     bool calm;    /* no faults any more */
     bool closing; /* no manager comes back any more */
 
     struct player redis;
     char redis_path[108];
+    bool tls;
+    int tls_port;
     uint64_t redis_back_ns; /* when it is to be started again */
 
     struct proxy proxy;
     uint64_t heal_ns;
 
     struct manager managers[WORLD_MANAGERS];
-    char options[8][24]; /* of every manager */
+    char options[8][32]; /* of every manager */
+    char uri[160];
     uint64_t manager_back_ns;
     bool replaced; /* a takeover was tried: managers may end by themselves */
 
@@ -64,13 +88,18 @@ struct world {
     unsigned seat_count;
     struct history *histories; /* in shared memory */
     unsigned history_count;
-    _Atomic bool *leave; /* of all workers */
+    struct orders *orders; /* of all workers */
 
-    /* Every queue that ever was the channel's. */
-    char queues[WORLD_QUEUES][128];
-    unsigned queue_count;
+    bool disk;        /* it has a file system of its own */
+    unsigned fillers; /* files that fill it */
+    uint64_t disk_ns; /* until when it is full; 0: it is not */
 
-    uint64_t noise_ns; /* the longest that this process overslept */
+    struct remains *remains; /* every queue that ever was the channel's */
+    uint64_t full;           /* looks at the queue that found it full */
+
+    /* The longest that a process overslept which does nothing else. */
+    _Atomic uint64_t *noise_ns;
+    pid_t sleeper;
     unsigned violations;
 };
 
@@ -82,12 +111,8 @@ void world_accuse(struct world *w, const char *fmt, ...)
 void world_note(struct world *w, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Starts everything in an empty folder. `histories` has room for
- * WORLD_HISTORIES. */
-void world_begin(struct world *w, uint64_t seed, bool durable);
-
-/* Starts a manager. False: there is no room for another. */
-bool world_start_manager(struct world *w, bool takeover);
+/* Starts everything in the empty folder that support_scratch names. */
+void world_begin(struct world *w, const struct plan *plan);
 
 /* The managers that live now. */
 unsigned world_managers(const struct world *w);
@@ -103,13 +128,29 @@ void world_stop(struct player *p, int ms);
 void world_resume(struct player *p);
 
 /* Sends a manager a signal that ends it. */
-void world_end_manager(struct world *w, struct manager *m, int signal);
-
-/* SIGKILLs Redis and what it forked; it comes back after `ms`. */
-void world_kill_redis(struct world *w, int ms);
+void world_end_manager(struct manager *m, int signal);
 
 /* Takes in what ended, brings back what is due, heals what is due; sleeps some
  * milliseconds. */
 void world_turn(struct world *w);
+
+/* ---- programs.c ---- */
+
+/* A child, or the end of the run: a pid of -1 would later be everybody's. */
+pid_t world_fork(void);
+
+void world_start_redis(struct world *w);
+
+/* SIGKILLs Redis and what it forked; it comes back after `ms`. */
+void world_kill_redis(struct world *w, int ms);
+
+/* Starts a manager. False: there is no room for another. */
+bool world_start_manager(struct world *w, bool takeover);
+
+/* Starts a worker, unless there were too many. */
+void world_start_worker(struct world *w, struct seat *seat);
+
+/* Starts who measures the machine's noise. */
+void world_start_sleeper(struct world *w);
 
 #endif
