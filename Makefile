@@ -220,6 +220,15 @@ TESTS += $(large_tests)
 $(foreach t,$(large_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/large.o $$(lib_obj)))
 
+# Senders whose clock is set back; setback.so does that to the manager.
+TESTS += check_clock
+EXTRA_check_clock := $(e2e_obj)
+$(BUILD)/tests/check_clock: | $(BUILD)/tests/setback.so
+
+$(BUILD)/tests/setback.so: $(BUILD)/obj/tests/setback.o
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(CFLAGS) -shared -o $@ $< $(LDFLAGS)
+
 # Runs tests/chaos, below.
 TESTS += check_chaos
 

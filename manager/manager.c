@@ -182,8 +182,7 @@ void manager_clock_back(void *owner, uint64_t ns)
     bool may = !m->draining && !m->paused && !m->done &&
                m->handover.step == HANDOVER_NONE &&
                m->takeover.step == TAKEOVER_NONE;
-    while (may && count < RELEASE_MAX &&
-           mpsc_depth(&m->rx) >= m->rx.capacity &&
+    while (may && count < RELEASE_MAX && mpsc_depth(&m->rx) >= m->rx.capacity &&
            intake_one(&m->intake) == ERR_OK)
         count++;
     if (count > 0)

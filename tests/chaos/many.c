@@ -182,34 +182,50 @@ static void judge_one(struct hand *w, const struct flight_of_one *f,
         hand_check_text(w, r->element[1], text);
 }
 
-/* Waits in the order submitted, or as they come. */
-static void end_flurry(struct hand *w, struct flight_of_one *all, int count,
-                       struct watch_hand watch)
+static void end_one(struct hand *w, struct flight_of_one *f)
 {
-    bool any = dice_chance(&w->dice, 30);
-    uint64_t deadline = hand_deadline(w, hand_watch(w));
+    struct mqredis_reply *r = mqredis_wait(f->request);
+    judge_one(w, f, r);
+    mqredis_free(r);
+    f->request = NULL;
+}
+
+static void end_in_order(struct hand *w, struct flight_of_one *all, int count)
+{
     for (int i = 0; i < count; i++) {
-        struct flight_of_one *f = &all[i];
-        struct mqredis_request *request = f->request;
-        if (any && (request = mqredis_wait_any(w->mq, w->timeout_ms + 10000))) {
-            f = mqredis_data(request);
-        } else if (any) {
+        if (!dice_chance(&w->dice, 1)) {
+            end_one(w, &all[i]);
+            continue;
+        }
+        mqredis_cancel(all[i].request);
+        w->h->cancelled++;
+        w->h->plain += all[i].pair ? 2 : 1;
+    }
+}
+
+static void end_as_they_come(struct hand *w, struct flight_of_one *all,
+                             int count)
+{
+    int pending = 0;
+    for (int i = 0; i < count; i++) {
+        if (all[i].request == NULL)
+            end_one(w, &all[i]); /* no memory: it has failed */
+        else
+            pending++;
+    }
+    while (pending > 0) {
+        struct mqredis_request *request =
+            mqredis_wait_any(w->mq, w->timeout_ms + 10000);
+        if (request == NULL) {
             history_accuse(w->h,
                            "%d of %d requests do not end 10 s after their "
                            "deadline",
-                           count - i, count);
+                           pending, count);
             return;
-        } else if (dice_chance(&w->dice, 1)) {
-            mqredis_cancel(request);
-            w->h->cancelled++;
-            w->h->plain += f->pair ? 2 : 1;
-            continue;
         }
-        struct mqredis_reply *r = mqredis_wait(request);
-        judge_one(w, f, r);
-        mqredis_free(r);
+        pending--;
+        end_one(w, mqredis_data(request));
     }
-    hand_stop_watch(w, watch, deadline, w->h->count > 0 ? w->h->count - 1 : 0);
 }
 
 void act_flurry(struct hand *w)
@@ -224,5 +240,10 @@ void act_flurry(struct hand *w)
         all[i].pair = dice_chance(&w->dice, pairs);
         submit_one(w, &all[i]);
     }
-    end_flurry(w, all, count, watch);
+    uint64_t deadline = hand_deadline(w, hand_watch(w));
+    if (dice_chance(&w->dice, 30))
+        end_as_they_come(w, all, count);
+    else
+        end_in_order(w, all, count);
+    hand_stop_watch(w, watch, deadline, w->h->count > 0 ? w->h->count - 1 : 0);
 }
