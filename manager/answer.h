@@ -48,7 +48,15 @@ struct answers {
     uint32_t inflight;           /* commands taken and not answered */
     uint32_t most_inflight;
     uint64_t now_ns; /* set by each wait of the loop */
+
+    /* Called after each ANSWERS_AT_ONCE replies of a round, where set: may take
+     * requests and put them on pipelines, but neither send nor close. */
+    void (*between)(void *context);
+    void *between_context;
+    uint32_t at_once; /* replies since the last call */
 };
+
+#define ANSWERS_AT_ONCE 8
 
 /* `seed` is random: the table of clients is hashed with it. */
 void answers_init(struct answers *a, struct readers *readers,
@@ -90,6 +98,16 @@ void answer_fail(struct answers *a, struct request *req, uint32_t first,
 /* Drops `count` commands that were not written and that nobody waits for: the
  * reader is dead. */
 void answer_gone(struct answers *a, struct request *req, uint32_t count);
+
+/* To be called before a reply is taken off its pipeline: lets `between` have
+ * its turn. */
+static inline void answers_pause(struct answers *a)
+{
+    if (a->between == NULL || ++a->at_once < ANSWERS_AT_ONCE)
+        return;
+    a->at_once = 0;
+    a->between(a->between_context);
+}
 
 /* The answer to a request's only command is a stream, which is written by
  * somebody else: the request is over. */

@@ -96,6 +96,7 @@ void manager_publish(struct manager *m);
 /* Handlers; `m` is the manager. */
 void manager_connection_changed(void *m, struct conn *c);
 void manager_queue_ready(void *m, uint32_t events);
+void manager_make_room(void *m); /* between answers, see answer.h */
 void manager_senders_changed(void *m, uint32_t events);
 void manager_signal_ready(void *m, uint32_t events);
 void manager_clock_back(void *m, uint64_t ns);

@@ -176,6 +176,7 @@ static void learn(struct pipeline *p, struct request *req, uint32_t hash,
 static void deliver(struct pipeline *p, const char *data, size_t len,
                     uint32_t done, bool more)
 {
+    answers_pause(p->answers);
     struct entry *e = entry_at(p, 0);
     struct request *req = e->req;
     struct capture *capture = e->capture;

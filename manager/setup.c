@@ -136,6 +136,8 @@ static enum err build(struct manager *m, struct err_text *why)
     m->sources = (struct sources){.status = m->status, .budget = o->shm_budget};
     answers_init(&m->answers, &m->readers, m->status, seed);
     m->answers.max_reply = o->max_reply;
+    m->answers.between = manager_make_room;
+    m->answers.between_context = m;
     enum err e = readers_init(&m->readers, &m->loop, m->status,
                               m->channel.reply_fd, m->channel.payload_fd,
                               max_clients, o->reader_backlog, o->total_backlog);
