@@ -128,7 +128,7 @@ PROGRAMS += mqredis-worker libmqredis.a libmqredis.so.1
 PROGRAMS += $(if $(LIBEDIT),mqredis-prompt)
 PROGRAMS += mqredis-manager
 PROGRAMS += mqredis-server mqstat
-PROGRAMS += mqredis-run mqredis-bench
+PROGRAMS += mqredis-run mqredis-bench mqredis-bench-watching
 PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
@@ -343,6 +343,11 @@ $(BUILD)/mqredis-bench-large: $(BUILD)/obj/tools/bench/large.o \
 		$(STAGE_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libmqredis.a \
 		$(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(HIREDIS) $(LIBS)
+
+$(BUILD)/mqredis-bench-watching: $(BUILD)/obj/tools/bench/watching.o \
+		$(STAGE_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libmqredis.a \
+		$(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) -lm $(LIBS)
 
 # ---- running ---------------------------------------------------------------
 

@@ -186,7 +186,10 @@ static void look_at_processes(struct sample *s, const struct channel *ch,
         s->queue_known ? proc_scan_find(scan, s->queue_dev, s->queue_ino)
                        : NULL;
     if (q != NULL)
-        s->blocked = (long)proc_sleeping(scan, q, true);
+        /* What /proc told may be older than the depth: nobody sleeps for a
+         * place where there is one. */
+        if (!s->has_queue || s->depth >= s->capacity)
+            s->blocked = (long)proc_sleeping(scan, q, true);
 }
 
 /* ---- all of it ---- */

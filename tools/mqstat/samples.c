@@ -10,6 +10,9 @@
 /* How long a client is listed after its last message once its pid is gone. */
 #define GONE_AFTER_NS (5 * NS_PER_S)
 
+/* A reading of /proc is followed by so many times its length without one. */
+#define SCAN_REST 200
+
 /* ---- sets of samples ---- */
 
 enum err wanted_channels(const struct options *o, struct channel_names *names)
@@ -25,13 +28,24 @@ enum err wanted_channels(const struct options *o, struct channel_names *names)
     return ERR_OK;
 }
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec ts = {0};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
 enum err scanner_refresh(struct scanner *sc, uint64_t max_age_ns)
 {
     uint64_t now = clock_ns();
+    if (max_age_ns > 0 && max_age_ns < SCAN_REST * sc->cost_ns)
+        max_age_ns = SCAN_REST * sc->cost_ns;
     if (sc->taken_ns != 0 && now - sc->taken_ns <= max_age_ns)
         return ERR_OK;
     scanner_free(sc);
+    uint64_t begin = cpu_ns();
     enum err e = proc_scan(&sc->scan, false);
+    sc->cost_ns = cpu_ns() - begin;
     if (e == ERR_OK)
         sc->taken_ns = now;
     return e;
