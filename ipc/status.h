@@ -27,7 +27,7 @@
 #include "ipc/watch.h"
 
 #define STATUS_MAGIC 0x5351524dU /* "MRQS" */
-#define STATUS_VERSION 3
+#define STATUS_VERSION 4
 
 enum manager_state_kind {
     STATE_STARTING = 1, /* not connected yet */
@@ -54,12 +54,14 @@ struct manager_state {
     uint32_t capacity;   /* of the queue, messages */
     uint32_t msgsize;    /* bytes */
     uint32_t window;     /* most commands in flight */
+    uint32_t resp;       /* the protocol of replies, 2 or 3 */
+    uint32_t db;         /* the database of all commands */
     char queue[CHANNEL_QUEUE_NAME_MAX];
     char server[160]; /* the Redis it talks to, without a password */
     char error[256];  /* the last error of the connection */
 };
 
-_Static_assert(sizeof(struct manager_state) == 592, "layout of the state");
+_Static_assert(sizeof(struct manager_state) == 600, "layout of the state");
 _Static_assert(sizeof(struct manager_state) <= WATCH_VALUE_MAX, "fits");
 
 /* X(name, help): counters that only grow. */

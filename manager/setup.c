@@ -81,6 +81,8 @@ static void describe(struct manager *m)
     m->state.capacity = (uint32_t)m->rx.capacity;
     m->state.msgsize = (uint32_t)m->rx.msgsize;
     m->state.window = o->max_inflight;
+    m->state.resp = (uint32_t)o->resp;
+    m->state.db = o->uri.db;
     snprintf(m->state.queue, sizeof(m->state.queue), "%s", m->rx.queue);
     uri_show(&o->uri, m->server, sizeof(m->server));
     snprintf(m->state.server, sizeof(m->state.server), "%s", m->server);

@@ -412,7 +412,7 @@ struct mqredis_request *mqredis_batch_submit(struct mqredis_batch *batch)
         pthread_mutex_lock(&mq->lock);
         if (ok) {
             struct encoded all = {.data = batch->data, .len = batch->len};
-            submit_locked(mq, r, &all, false);
+            submit_locked(mq, r, &all, SUBMIT_BATCH);
         } else {
             mq->pending++;
             request_fail(r, &batch->error);

@@ -196,6 +196,7 @@ static struct mqredis *handle_new(const char *channel)
         return NULL;
     mq->epoll_fd = mq->event_fd = mq->timer_fd = -1;
     atomic_init(&mq->timeout_ms, MQREDIS_TIMEOUT_MS);
+    mq->window = FLIGHTS_MAX;
     mq->channel = strdup(channel);
     if (mq->channel == NULL || !sync_init(mq)) {
         free(mq->channel);
@@ -321,6 +322,15 @@ void mqredis_set_spin(struct mqredis *mq, unsigned spin_us)
     atomic_store_explicit(&mq->spin_us, spin_us, memory_order_relaxed);
 }
 
+void mqredis_set_window(struct mqredis *mq, unsigned messages)
+{
+    pthread_mutex_lock(&mq->lock);
+    mq->window = messages < 1                    ? 1
+                 : messages > MQREDIS_WINDOW_MAX ? MQREDIS_WINDOW_MAX
+                                                 : messages;
+    pthread_mutex_unlock(&mq->lock);
+}
+
 uint64_t handle_spin_until(struct mqredis *mq, uint64_t end_ns)
 {
     uint32_t us = atomic_load_explicit(&mq->spin_us, memory_order_relaxed);
@@ -404,7 +414,9 @@ enum mqredis_status mqredis_info(struct mqredis *mq, struct mqredis_info *info,
     if (s != MQREDIS_OK)
         return s;
     struct mqredis_info i = {.manager_pid = state.pid,
-                             .connected = state.kind == STATE_CONNECTED};
+                             .connected = state.kind == STATE_CONNECTED,
+                             .resp = state.resp == 3 ? 3 : 2,
+                             .db = state.db};
     pthread_mutex_lock(&mq->lock);
     if (mq->link != NULL && mpsc_sender_depth(&mq->link->tx, &i.queue_depth,
                                               &i.queue_capacity) == ERR_OK)

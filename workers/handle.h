@@ -25,8 +25,8 @@
 #include "ipc/resp.h"
 #include "workers/mqredis.h"
 
-/* Messages in flight of one handle's submitted requests. More wait unsent,
- * where they gather in fewer, fuller messages. */
+/* Messages in flight of one handle's submitted requests, unless it was told
+ * otherwise. More wait unsent, where they gather in fewer, fuller messages. */
 #define FLIGHTS_MAX 64
 
 /* Messages that wait unsent where submitting may not sleep. */
@@ -150,6 +150,7 @@ struct mqredis {
     struct flight_list unsent;  /* in the order submitted */
     struct flight_list flights; /* sent, the synchronous ones included */
     size_t async_flights;       /* of those, not synchronous */
+    size_t window;              /* the most of those */
     struct flight_list spares;
     struct mqredis_request *done_first, *done_last;
     struct mqredis_stream *streams; /* all of them */
@@ -291,9 +292,15 @@ void request_unlist(struct mqredis *mq, struct mqredis_request *r);
 
 struct encoded;
 
-/* Adds `count` encoded commands to what is unsent. Lock held. */
+enum submit_how {
+    SUBMIT_JOINS, /* a message of commands that are merely sent together */
+    SUBMIT_ALONE, /* the same, but none of others' */
+    SUBMIT_BATCH  /* they belong together */
+};
+
+/* Adds a request's encoded commands to what is unsent. Lock held. */
 void submit_locked(struct mqredis *mq, struct mqredis_request *r,
-                   const struct encoded *commands, bool independent);
+                   const struct encoded *commands, enum submit_how how);
 
 /* Sends what is unsent. `sleep`: until all of it is sent or out of time, or
  * until `until_ns` (0: no such limit); else what goes at once. Lock held, and

@@ -48,6 +48,7 @@ extern "C" {
 #define MQREDIS_VERSION "1.0.0"
 #define MQREDIS_TIMEOUT_MS 5000 /* a handle's default */
 #define MQREDIS_SPIN_MAX_US 10000
+#define MQREDIS_WINDOW_MAX 4096
 
 #if defined(__GNUC__)
 #define MQREDIS_API __attribute__((visibility("default")))
@@ -166,6 +167,11 @@ MQREDIS_API void mqredis_set_timeout(struct mqredis *mq, int64_t timeout_ms);
  * that wait than processors it costs more than it gives. */
 MQREDIS_API void mqredis_set_spin(struct mqredis *mq, unsigned spin_us);
 
+/* How many messages of submitted requests may be in flight, 64 at first and
+ * MQREDIS_WINDOW_MAX at most: further ones gather unsent until answers come.
+ * Each takes a reply pipe. More are for who submits what blocks in Redis. */
+MQREDIS_API void mqredis_set_window(struct mqredis *mq, unsigned messages);
+
 /* Sleeps until a manager serves the channel and is connected to Redis.
  * MQREDIS_OK, or MQREDIS_UNAVAILABLE when the time passed first, with *error
  * (may be NULL) saying what was found: no manager, or not connected because. */
@@ -183,6 +189,8 @@ struct mqredis_info {
     char state[16];       /* "connected", "reconnecting", ... */
     char server[160];     /* the Redis that the manager talks to */
     char last_error[256]; /* of that connection; "" if there was none */
+    int resp;             /* the protocol of its replies: 2 or 3 */
+    unsigned db;          /* the database that all commands are for */
 };
 
 /* Fills *info. MQREDIS_UNAVAILABLE: no manager. Does not sleep. */
@@ -287,6 +295,41 @@ MQREDIS_API struct mqredis_request *mqredis_submit_argv(struct mqredis *mq,
 MQREDIS_API struct mqredis_request *
 mqredis_batch_submit(struct mqredis_batch *batch);
 
+/* How commands that are encoded already are to travel. */
+enum mqredis_raw_flag {
+    MQREDIS_RAW_ALONE = 1, /* in a message of their own: if all of them are
+                              cancelled, the manager learns it at once */
+    MQREDIS_RAW_BATCH = 2  /* as a batch: nothing in between, one fate */
+};
+
+/*
+ * Submits `count` commands (4096 at most) that are RESP already, one behind the
+ * other in `commands`, as one request: for who passes on what others wrote.
+ * They are copied. Without MQREDIS_RAW_BATCH they are merely sent together,
+ * and each is judged, routed and answered for itself. They must be in the form
+ * that Redis cannot read in two ways: arrays of bulk strings, lengths without
+ * sign or leading zero. A request of one that is not, or of another number of
+ * commands, fails with MQREDIS_INVALID. mqredis_wait gives a BATCH reply for
+ * more than one; mqredis_answer gives their bytes.
+ */
+MQREDIS_API struct mqredis_request *
+mqredis_submit_raw(struct mqredis *mq, const char *commands, size_t len,
+                   size_t count, unsigned flags);
+
+/* The bytes that answer command `index` of a request that is done, as
+ * mqredis_command_raw gives them: a view that lives until the request is freed
+ * by mqredis_wait, mqredis_wait_raw or mqredis_cancel. False: it is not done,
+ * or has no such command. */
+MQREDIS_API bool mqredis_answer(const struct mqredis_request *request,
+                                size_t index, struct mqredis_raw *answer);
+
+/* How many messages wait unsent because the queue is full, or too many are in
+ * flight. With mqredis_fd, a caller that finds some should take no more work
+ * until they are gone: that is the channel's backpressure, and beyond 1024 of
+ * them submitting fails with MQREDIS_TOO_BIG. What was submitted since the
+ * last flush counts, too. */
+MQREDIS_API size_t mqredis_unsent(struct mqredis *mq);
+
 /* Sends what was submitted, without waiting for replies. */
 MQREDIS_API void mqredis_flush(struct mqredis *mq);
 
@@ -371,6 +414,22 @@ MQREDIS_API struct mqredis_stream *
 mqredis_psubscribe(struct mqredis *mq, size_t count,
                    const char *const *patterns, const size_t *len,
                    struct mqredis_error *error);
+
+enum mqredis_topic {
+    MQREDIS_TOPIC_CHANNEL = 1,
+    MQREDIS_TOPIC_PATTERN, /* PSUBSCRIBE's */
+    MQREDIS_TOPIC_SHARD    /* SSUBSCRIBE's, where the manager carries them */
+};
+
+/* The same without any waiting, for a poll loop: the first event is
+ * MQREDIS_SUBSCRIBED, or MQREDIS_END that says why not. While the queue is full
+ * it stays unsent, and mqredis_stream_next tries again; it ends as
+ * MQREDIS_EXPIRED, once asked, when the handle's time is over before it was
+ * confirmed. NULL: *error says why, MQREDIS_UNAVAILABLE where no manager is. */
+MQREDIS_API struct mqredis_stream *
+mqredis_stream_open(struct mqredis *mq, enum mqredis_topic kind, size_t count,
+                    const char *const *names, const size_t *len,
+                    struct mqredis_error *error);
 
 /* Waits for the next event, at most `timeout_ms`; 0 asks without waiting.
  * False: there is none yet. After END it gives that again. */

@@ -324,6 +324,20 @@ struct mqredis_raw *raw_failure(enum mqredis_status status, const char *text)
     return raw_new(status, strdup(text), strlen(text));
 }
 
+bool mqredis_answer(const struct mqredis_request *request, size_t index,
+                    struct mqredis_raw *answer)
+{
+    if (request == NULL || !request->done || index >= request->count)
+        return false;
+    const struct answer *a = &request->answers[index];
+    *answer = (struct mqredis_raw){
+        .status = a->status,
+        .data = a->data != NULL ? a->data : "",
+        .len = a->len,
+    };
+    return true;
+}
+
 struct mqredis_raw *raw_of_request(struct mqredis_request *r)
 {
     struct answer *first = &r->answers[0];

@@ -35,9 +35,12 @@ struct mqredis_stream {
     struct broadcast in;
     char *data; /* bytes read and not taken yet: [used, len) */
     size_t used, len, room;
-    bool orphan;              /* made by the parent of this process */
-    bool renewed;             /* the next confirmation is a gap's end */
-    uint64_t end_ns;          /* when it ended */
+    bool orphan;   /* made by the parent of this process */
+    bool renewed;  /* the next confirmation is a gap's end */
+    char *message; /* not sent yet: the queue is full */
+    size_t message_len;
+    uint64_t deadline_ns; /* for the confirmation, if nobody waits; 0: none */
+    uint64_t end_ns;      /* when it ended */
     struct mqredis_error end; /* `status` is MQREDIS_OK: it has not ended */
 };
 
@@ -49,6 +52,8 @@ static void let_go(struct mqredis_stream *s)
     if (s->epoll_fd >= 0)
         close(s->epoll_fd);
     s->epoll_fd = -1;
+    free(s->message);
+    s->message = NULL;
     if (s->link == NULL)
         return;
     oneshot_abandon(&s->link->pool, &s->slot);
@@ -146,9 +151,29 @@ static enum mqredis_status send_error(const struct mqredis_stream *s,
                      name, strerror(errno));
 }
 
-/* Asks for the subscription. On failure the stream has no pipe. */
-static enum mqredis_status ask(struct mqredis_stream *s, uint64_t deadline_ns,
-                               struct mqredis_error *why)
+/* Sends what is unsent of a stream that nobody waits for. ERR_AGAIN: the queue
+ * is full, and the stream's descriptor tells when it is not. */
+static enum err send_unsent(struct mqredis_stream *s)
+{
+    int queue = s->link->tx.mq;
+    enum err e = mpsc_try_send(&s->link->tx, s->message, s->message_len);
+    if (e == ERR_AGAIN) {
+        /* Exclusive, as all who wait for a place: one wakes for one. */
+        watch_fd(s->epoll_fd, queue, EPOLLOUT | EPOLLEXCLUSIVE);
+        return e;
+    }
+    int saved = errno;
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, queue, NULL);
+    errno = saved;
+    free(s->message);
+    s->message = NULL;
+    return e;
+}
+
+/* Asks for the subscription, asleep on a full queue if need be; `sleep` false:
+ * without sleep, and it may stay unsent. On failure the stream has no pipe. */
+static enum mqredis_status ask(struct mqredis_stream *s, bool sleep,
+                               uint64_t deadline_ns, struct mqredis_error *why)
 {
     struct mqredis *mq = s->mq;
     enum err e = ERR_OK;
@@ -166,12 +191,18 @@ static enum mqredis_status ask(struct mqredis_stream *s, uint64_t deadline_ns,
     char *message = make_message(s, deadline_ns, &len, &inner);
     if (message == NULL) {
         status = error_say(why, inner.status, "%s", inner.text);
-    } else {
+    } else if (sleep) {
         e = mpsc_send(&s->link->tx, message, len, deadline_ns);
-        if (e != ERR_OK)
-            status = send_error(s, e, why);
+        free(message);
+    } else {
+        s->message = message;
+        s->message_len = len;
+        e = send_unsent(s);
+        if (e == ERR_AGAIN)
+            e = ERR_OK;
     }
-    free(message);
+    if (e != ERR_OK)
+        status = send_error(s, e, why);
     s->used = s->len = 0;
     if (status == MQREDIS_OK)
         return status;
@@ -365,6 +396,24 @@ static enum err take(struct mqredis_stream *s, struct mqredis_event *ev)
     }
 }
 
+/* What is to be done for a stream before its pipe has something: sending, and
+ * looking at the time. False: it has ended. */
+static bool attend(struct mqredis_stream *s)
+{
+    struct mqredis_error why;
+    enum err e = s->message == NULL ? ERR_OK : send_unsent(s);
+    if (e != ERR_OK && e != ERR_AGAIN) {
+        enum mqredis_status status = send_error(s, e, &why);
+        end_saying(s, status, why.text);
+        return false;
+    }
+    if (s->in.confirmed || s->deadline_ns == 0 || clock_ns() < s->deadline_ns)
+        return true;
+    end_saying(s, MQREDIS_EXPIRED,
+               "out of time before the subscription was confirmed");
+    return false;
+}
+
 bool mqredis_stream_next(struct mqredis_stream *stream, int64_t timeout_ms,
                          struct mqredis_event *event)
 {
@@ -376,6 +425,8 @@ bool mqredis_stream_next(struct mqredis_stream *stream, int64_t timeout_ms,
         }
         if (take(stream, event) == ERR_OK)
             return true;
+        if (!attend(stream))
+            continue;
         if (deadline != 0 && clock_ns() >= deadline)
             return false;
         struct pollfd p = {.fd = stream->epoll_fd, .events = POLLIN};
@@ -395,7 +446,7 @@ static enum mqredis_status begin(struct mqredis_stream *s, uint64_t deadline_ns,
                                  struct mqredis_error *why)
 {
     struct mqredis *mq = s->mq;
-    enum mqredis_status status = ask(s, deadline_ns, why);
+    enum mqredis_status status = ask(s, true, deadline_ns, why);
     if (status != MQREDIS_OK)
         return status;
     struct mqredis_error end = s->end;
@@ -444,7 +495,8 @@ static void enlist(struct mqredis_stream *s)
 }
 
 static struct mqredis_stream *subscribe(struct mqredis *mq, const char *word,
-                                        size_t count, const char *const *names,
+                                        bool wait, size_t count,
+                                        const char *const *names,
                                         const size_t *len,
                                         struct mqredis_error *error)
 {
@@ -469,8 +521,13 @@ static struct mqredis_stream *subscribe(struct mqredis *mq, const char *word,
         lens[i + 1] = len != NULL ? len[i] : strlen(names[i]);
     }
     status = encode_argv(&s->command, true, count + 1, argv, lens, error);
-    if (status == MQREDIS_OK)
-        status = begin(s, handle_deadline(mq, clock_ns()), error);
+    uint64_t deadline_ns = handle_deadline(mq, clock_ns());
+    if (status == MQREDIS_OK && wait) {
+        status = begin(s, deadline_ns, error);
+    } else if (status == MQREDIS_OK) {
+        s->deadline_ns = deadline_ns;
+        status = ask(s, false, deadline_ns, error);
+    }
     if (status != MQREDIS_OK) {
         mqredis_stream_close(s);
         s = NULL;
@@ -486,7 +543,7 @@ struct mqredis_stream *mqredis_subscribe(struct mqredis *mq, size_t count,
                                          const size_t *len,
                                          struct mqredis_error *error)
 {
-    return subscribe(mq, "SUBSCRIBE", count, channels, len, error);
+    return subscribe(mq, "SUBSCRIBE", true, count, channels, len, error);
 }
 
 struct mqredis_stream *mqredis_psubscribe(struct mqredis *mq, size_t count,
@@ -494,7 +551,18 @@ struct mqredis_stream *mqredis_psubscribe(struct mqredis *mq, size_t count,
                                           const size_t *len,
                                           struct mqredis_error *error)
 {
-    return subscribe(mq, "PSUBSCRIBE", count, patterns, len, error);
+    return subscribe(mq, "PSUBSCRIBE", true, count, patterns, len, error);
+}
+
+struct mqredis_stream *
+mqredis_stream_open(struct mqredis *mq, enum mqredis_topic kind, size_t count,
+                    const char *const *names, const size_t *len,
+                    struct mqredis_error *error)
+{
+    const char *word = kind == MQREDIS_TOPIC_PATTERN ? "PSUBSCRIBE"
+                       : kind == MQREDIS_TOPIC_SHARD ? "SSUBSCRIBE"
+                                                     : "SUBSCRIBE";
+    return subscribe(mq, word, false, count, names, len, error);
 }
 
 enum mqredis_status mqredis_stream_renew(struct mqredis_stream *stream,

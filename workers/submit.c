@@ -106,7 +106,7 @@ void flush_locked(struct mqredis *mq, bool sleep, uint64_t until_ns)
             flight_put(mq, f);
         } else if (handle_join(mq, &why) != MQREDIS_OK) {
             fail_first(mq, f, &why);
-        } else if (mq->async_flights >= FLIGHTS_MAX) {
+        } else if (mq->async_flights >= mq->window) {
             if (!sleep || reached(until_ns))
                 break;
             turn_locked(mq, until_ns);
@@ -142,11 +142,12 @@ static bool fits(const struct flight *f, size_t len)
 }
 
 /* Whether a command may still join the unsent message `f`. */
-static bool may_join(const struct flight *f, size_t len, uint64_t deadline_ns)
+static bool may_join(const struct flight *f, size_t count, size_t len,
+                     uint64_t deadline_ns)
 {
     if (f == NULL || f->state != FLIGHT_FILLING ||
-        !(f->flags & MESSAGE_INDEPENDENT) || f->ncommands >= COMMANDS_MAX ||
-        !fits(f, len))
+        !(f->flags & MESSAGE_INDEPENDENT) ||
+        f->ncommands + count > COMMANDS_MAX || !fits(f, len))
         return false;
     if (deadline_ns == 0 || f->deadline_ns == 0)
         return deadline_ns == f->deadline_ns;
@@ -200,23 +201,26 @@ static struct flight *open_flight(struct mqredis *mq, size_t len,
 }
 
 void submit_locked(struct mqredis *mq, struct mqredis_request *r,
-                   const struct encoded *commands, bool independent)
+                   const struct encoded *commands, enum submit_how how)
 {
     size_t len = commands->len;
-    bool alone = commands->blobs.count > 0;
+    bool independent = how != SUBMIT_BATCH;
+    bool alone = how == SUBMIT_ALONE || commands->blobs.count > 0;
     struct mqredis_error why;
     uint64_t now = clock_ns();
     uint64_t deadline = handle_deadline(mq, now);
     mq->pending++;
     struct flight *last = mq->unsent.last;
-    bool joins = independent && !alone && may_join(last, len, deadline);
+    bool joins =
+        independent && !alone && may_join(last, r->count, len, deadline);
     if (!joins && last != NULL && !mq->events) {
         if (last->state == FLIGHT_FILLING)
             last->state = FLIGHT_READY;
         flush_locked(mq, true, deadline);
         /* The lock was released meanwhile. */
         last = mq->unsent.last;
-        joins = independent && !alone && may_join(last, len, deadline);
+        joins =
+            independent && !alone && may_join(last, r->count, len, deadline);
     }
     struct flight *f = last;
     if (!joins) {
@@ -255,7 +259,7 @@ static struct mqredis_request *submit_encoded(struct mqredis *mq,
         return NULL;
     pthread_mutex_lock(&mq->lock);
     if (status == MQREDIS_OK) {
-        submit_locked(mq, r, command, true);
+        submit_locked(mq, r, command, SUBMIT_JOINS);
     } else {
         mq->pending++;
         fail_now(mq, r, why);
@@ -288,6 +292,79 @@ struct mqredis_request *mqredis_submit_argv(struct mqredis *mq, size_t argc,
     struct mqredis_request *r = submit_encoded(mq, s, &command, &why);
     encoded_free(&command);
     return r;
+}
+
+/* ---- what is encoded already ---- */
+
+/* Whether `data` is `count` whole commands in canonical form: in a message that
+ * others share, a wrong one would be their misfortune, too. */
+static enum mqredis_status check_raw(const char *data, size_t len, size_t count,
+                                     struct mqredis_error *why)
+{
+    if (count == 0 || count > COMMANDS_MAX)
+        return error_say(why, count == 0 ? MQREDIS_INVALID : MQREDIS_TOO_BIG,
+                         "%zu commands at once: 1 to %d are possible", count,
+                         COMMANDS_MAX);
+    struct resp_request walk;
+    struct resp_arg arg;
+    uint32_t argc;
+    size_t seen = 0;
+    enum err e;
+    resp_request_init(&walk, data, len);
+    while ((e = resp_request_command(&walk, &argc)) == ERR_OK) {
+        seen++;
+        for (; e == ERR_OK && argc > 0; argc--) {
+            e = resp_request_arg(&walk, &arg);
+            /* `@LEN` stands for bytes that are not here. */
+            if (e == ERR_OK && arg.data == NULL)
+                e = ERR_PROTO;
+        }
+        if (e != ERR_OK)
+            break;
+    }
+    if (e == ERR_CLOSED && seen == count)
+        return MQREDIS_OK;
+    return error_say(why, MQREDIS_INVALID,
+                     "not %zu whole commands in canonical RESP: not executed",
+                     count);
+}
+
+struct mqredis_request *mqredis_submit_raw(struct mqredis *mq,
+                                           const char *commands, size_t len,
+                                           size_t count, unsigned flags)
+{
+    struct mqredis_error why;
+    enum mqredis_status s = check_raw(commands, len, count, &why);
+    struct mqredis_request *r =
+        request_new(mq, s == MQREDIS_OK ? count : 1, count > 1);
+    if (r == NULL)
+        return NULL;
+    enum submit_how how = (flags & MQREDIS_RAW_BATCH) != 0   ? SUBMIT_BATCH
+                          : (flags & MQREDIS_RAW_ALONE) != 0 ? SUBMIT_ALONE
+                                                             : SUBMIT_JOINS;
+    pthread_mutex_lock(&mq->lock);
+    if (s == MQREDIS_OK) {
+        /* Only read from: adding it to a message copies it. */
+        union {
+            const char *in;
+            char *out;
+        } data = {.in = commands};
+        struct encoded all = {.data = data.out, .len = len};
+        submit_locked(mq, r, &all, how);
+    } else {
+        mq->pending++;
+        fail_now(mq, r, &why);
+    }
+    pthread_mutex_unlock(&mq->lock);
+    return r;
+}
+
+size_t mqredis_unsent(struct mqredis *mq)
+{
+    pthread_mutex_lock(&mq->lock);
+    size_t n = mq->unsent.count;
+    pthread_mutex_unlock(&mq->lock);
+    return n;
 }
 
 /* ---- cancelling ---- */
