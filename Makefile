@@ -110,6 +110,11 @@ WORKER_SRC := workers/main.c workers/options.c workers/output.c \
               workers/input.c workers/batch.c workers/prompt.c \
               workers/subscribe.c
 
+# Redis clients of any language, on the library's public calls.
+GATEWAY_SRC := $(patsubst %,workers/gateway/%.c,main options gateway listen \
+               client parse buffer commands dispatch forward translate \
+               session transaction topics subscriber report)
+
 # What starts and ends the programs: the main job and the benchmark.
 STAGE_SRC := tools/process.c tools/stage.c
 RUN_SRC   := tools/run/main.c tools/run/load.c $(STAGE_SRC)
@@ -126,7 +131,7 @@ HIREDIS ?= $(shell pkg-config --libs hiredis 2>/dev/null)
 PROGRAMS :=
 PROGRAMS += mqredis-worker libmqredis.a libmqredis.so.1
 PROGRAMS += $(if $(LIBEDIT),mqredis-prompt)
-PROGRAMS += mqredis-manager
+PROGRAMS += mqredis-manager mqredis-gateway
 PROGRAMS += mqredis-server mqstat
 PROGRAMS += mqredis-run mqredis-bench mqredis-bench-watching
 PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
@@ -301,6 +306,10 @@ $(BUILD)/mqredis-prompt: $(worker_obj) $(BUILD)/obj/workers/line_edit.o \
 		$(lib_obj) $(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBEDIT) $(LIBS)
 
+$(BUILD)/mqredis-gateway: $(GATEWAY_SRC:%.c=$(BUILD)/obj/%.o) \
+		$(BUILD)/libmqredis.a $(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)
+
 # Examples see what a user of the library sees: its header and its archive.
 EXAMPLES := tutorial prefork epoll
 examples_bin := $(EXAMPLES:%=$(BUILD)/examples/%)
@@ -447,7 +456,7 @@ install: all ## install into PREFIX (/usr/local), below DESTDIR
 	    '$D$(mandir)/man1' '$D$(mandir)/man8' '$D$(docdir)' '$D$(unitdir)' \
 	    '$D$(PREFIX)/lib/sysctl.d' '$D$(PREFIX)/lib/sysusers.d'
 	$(INSTALL) -m 755 $(patsubst %,$(BUILD)/%,mqredis-manager mqredis-worker \
-	    mqredis-server mqstat) '$D$(bindir)'
+	    mqredis-gateway mqredis-server mqstat) '$D$(bindir)'
 	$(if $(LIBEDIT),$(INSTALL) -D -m 755 $(BUILD)/mqredis-prompt \
 	    '$D$(PREFIX)/libexec/mqredis/mqredis-prompt')
 	$(INSTALL) -m 644 $(BUILD)/libmqredis.a '$D$(libdir)'
@@ -465,7 +474,7 @@ install: all ## install into PREFIX (/usr/local), below DESTDIR
 	$(INSTALL) -m 644 docs/man/*.3 '$D$(mandir)/man3'
 	$(INSTALL) -m 644 workers/completion.bash \
 	    '$D$(completiondir)/mqredis-worker'
-	for name in mqredis-manager mqredis-server mqstat; do \
+	for name in mqredis-manager mqredis-gateway mqredis-server mqstat; do \
 	    ln -sf mqredis-worker '$D$(completiondir)/'$$name; done
 	$(INSTALL) -m 644 docs/*.md tools/systemd/channel.conf \
 	    tools/mqstat.schema.json '$D$(docdir)'
@@ -478,7 +487,7 @@ install: all ## install into PREFIX (/usr/local), below DESTDIR
 
 uninstall: ## remove what install put there; /etc/mqredis stays
 	rm -f $(patsubst %,'$D$(bindir)/%',mqredis-manager mqredis-worker \
-	    mqredis-server mqstat) $(patsubst %,'$D$(libdir)/%',libmqredis.a \
+	    mqredis-gateway mqredis-server mqstat) $(patsubst %,'$D$(libdir)/%',libmqredis.a \
 	    libmqredis.so.1 libmqredis.so pkgconfig/mqredis.pc) \
 	    '$D$(includedir)/mqredis.h' '$D$(unitdir)/mqredis-manager@.service' \
 	    '$D$(PREFIX)/lib/sysctl.d/60-mqredis.conf' \
@@ -487,7 +496,7 @@ uninstall: ## remove what install put there; /etc/mqredis stays
 	    $(patsubst docs/man/%,'$D$(mandir)/man8/%',$(wildcard docs/man/*.8)) \
 	    $(patsubst docs/man/%,'$D$(mandir)/man3/%',$(wildcard docs/man/*.3)) \
 	    $(patsubst %,'$D$(completiondir)/%',mqredis-worker mqredis-manager \
-	    mqredis-server mqstat)
+	    mqredis-gateway mqredis-server mqstat)
 	rm -rf '$D$(docdir)' '$D$(PREFIX)/libexec/mqredis'
 
 # ----------------------------------------------------------------------------
