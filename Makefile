@@ -234,6 +234,10 @@ $(BUILD)/tests/setback.so: $(BUILD)/obj/tests/setback.o
 	@mkdir -p $(@D)
 	$(CC) $(OPT) $(CFLAGS) -shared -o $@ $< $(LDFLAGS)
 
+# Runs the tests of workers/bindings/python, which use libmqredis.so.
+TESTS += check_bindings_python
+EXTRA_check_bindings_python := $(e2e_obj)
+
 # Runs tests/chaos, below.
 TESTS += check_chaos
 
@@ -371,7 +375,12 @@ bench: all ## compare with hiredis, twemproxy and the limit: build/bench/
 
 tests_bin := $(TESTS:%=$(BUILD)/tests/%)
 
-tests: $(tests_bin) ## build the test suites
+tests: $(tests_bin) $(BUILD)/tests/mqredis_abi ## build the test suites
+
+# The layout of what mqredis.h declares, for the tests of bindings.
+$(BUILD)/tests/mqredis_abi: $(BUILD)/obj/tests/mqredis_abi.o
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS)
 
 check: all tests $(BUILD)/tests/chaos $(examples_bin) ## run every suite; TESTS="check_a check_b" for some
 	tests/run $(BUILD) $(TESTS)
