@@ -82,7 +82,9 @@ class ReplyError(MqredisError):
         return str(self).split(" ", 1)[0]
 
     def __eq__(self, other):
-        return isinstance(other, ReplyError) and str(self) == str(other)
+        if not isinstance(other, ReplyError):
+            return NotImplemented
+        return str(self) == str(other)
 
     def __hash__(self):
         return hash(str(self))
@@ -104,6 +106,8 @@ def of_status(status, text):
     """The error for a status of the library, to be raised or to be a value."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
+    # One line, whatever a name in it holds.
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     kind = BY_STATUS.get(status)
     if kind is None:
         return MqredisError("unknown status %d: %s" % (status, text))

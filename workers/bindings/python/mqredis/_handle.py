@@ -16,7 +16,7 @@ from ctypes import byref
 from threading import get_ident
 
 from . import _library, _stream
-from ._errors import Closed, MqredisError, NoMemory, of_status
+from ._errors import Closed, Invalid, MqredisError, NoMemory, of_status
 from ._values import encode, pack, value_at
 
 # Calls that may last longer than that are made of shorter waits, between which
@@ -97,6 +97,8 @@ class Mqredis:
         self._free = lib.free
         self._channel = channel
         name = None if channel is None else os.fsencode(channel)
+        if name is not None and b"\0" in name:
+            raise Invalid("a channel's name has no zero byte in it: %r" % (channel,))
         why = _library.Error()
         with _opening:
             handle = lib.open(name, byref(why))

@@ -34,7 +34,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent():
-    """In a child, before exec: SIGKILL when the parent ends."""
+    """In a child: SIGKILL when the parent ends; the parent's thread, in truth, so
+    children are made by the main thread."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -201,6 +202,12 @@ class HostCase(unittest.TestCase):
     def tearDownClass(cls):
         cls.redis.close()
         cls.host.stop()
+
+    def nobody_blocks(self):
+        """Waits until Redis has no client that waits for an element: one that was
+        given up may still take one until its connection is closed."""
+        info = lambda: self.redis("INFO", "clients")
+        self.assertTrue(until(lambda: b"blocked_clients:0" in info()))
 
     def setUp(self):
         self.redis("FLUSHALL")

@@ -7,8 +7,8 @@ import threading
 import time
 import unittest
 
-import mqredis
 import support
+from support import mqredis
 
 
 class Aio(support.HostCase):
@@ -120,6 +120,7 @@ class Aio(support.HostCase):
                 await asyncio.wait_for(aio.command("BLPOP", "l", 0), 0.1)
             self.assertEqual(aio._pending, {})
             # Its element is there for the next one.
+            self.nobody_blocks()
             await aio.command("RPUSH", "l", "v")
             self.assertEqual(await aio.command("BLPOP", "l", 0), [b"l", b"v"])
 

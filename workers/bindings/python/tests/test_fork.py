@@ -5,8 +5,8 @@ import os
 import threading
 import unittest
 
-import mqredis
 import support
+from support import mqredis
 
 
 def spawned(mq, key, results):
@@ -59,12 +59,11 @@ class Fork(support.HostCase):
                     assert "parent" in str(why)
                     stream.close()
                     with self.mq.subscribe("c") as own:
-                        self.redis_of_child()("PUBLISH", "c", "both")
+                        self.mq.command("PUBLISH", "c", "both")
                         assert own.next(support.WAIT_S).data == b"both"
                     return
                 raise AssertionError("an event for the child")
 
-            self.redis_of_child = self.host.connect
             self.assertEqual(support.in_child(child), 0)
             self.assertEqual(stream.next(support.WAIT_S).data, b"both")
 

@@ -52,6 +52,10 @@ def serve(mq, place, board):
 
 
 class Pool(support.HostCase):
+    # A manager keeps a second connection ready for large values, of which there
+    # are none here.
+    options = ("--bulk-connections", "0")
+
     def start(self, place, board):
         pid = os.fork()
         if pid == 0:

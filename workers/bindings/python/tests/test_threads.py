@@ -4,11 +4,10 @@ closing waits for whoever is inside."""
 import gc
 import os
 import threading
-import time
 import unittest
 
-import mqredis
 import support
+from support import mqredis
 
 
 def run_threads(count, function):
@@ -84,8 +83,8 @@ class Threads(support.HostCase):
 
         thread = threading.Thread(target=work)
         thread.start()
-        support.until(lambda: self.redis("INFO", "clients").find(b"blocked_clients:1"))
-        time.sleep(0.05)
+        blocked = lambda: b"blocked_clients:1" in self.redis("INFO", "clients")
+        self.assertTrue(support.until(blocked))
         mq.close()
         thread.join(support.WAIT_S)
         self.assertEqual(len(ended), 1)
