@@ -50,8 +50,9 @@ def until(condition):
 
 
 def say_figure(text):
-    """A measured figure for people."""
-    print("figure: python: " + text, flush=True)
+    """A measured figure for people, on a line of its own: unittest has not ended
+    its line yet."""
+    print("\nfigure: python: " + text, flush=True)
 
 
 class Connection:
