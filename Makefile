@@ -240,6 +240,7 @@ EXTRA_check_bindings_python := $(e2e_obj)
 
 # Runs tests/chaos, below.
 TESTS += check_chaos
+EXTRA_check_chaos := $(support)
 
 mqstat_tests := check_mqstat check_mqstat_orders
 TESTS += $(mqstat_tests) check_mqstat_live

@@ -1,12 +1,18 @@
 /*
- * A short run of the fault harness: tests/chaos of the same build, for
- * $CHAOS_SECONDS (15 by default) with $CHAOS_SEED (1 by default; it is
- * printed). Not $SECONDS: that is a shell's own clock.
+ * Two runs of the fault harness, tests/chaos of the same build, one minute each
+ * and gentle, for other suites run beside it: $CHAOS_SECONDS for other times
+ * (60), $CHAOS_SEED for another first seed (1; it is printed).
  */
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support.h"
+
+#define ROUND_SEEDS 20 /* a run uses up several seeds, one for each round */
 
 static const char *setting(const char *name, const char *otherwise)
 {
@@ -14,26 +20,79 @@ static const char *setting(const char *name, const char *otherwise)
     return text != NULL && text[0] != '\0' ? text : otherwise;
 }
 
-START_TEST(test_nothing_is_violated_under_faults)
+static double seconds(void)
+{
+    return strtod(setting("CHAOS_SECONDS", "60"), NULL);
+}
+
+static void run(long seed)
 {
     char command[1024];
-    snprintf(command, sizeof(command), "exec '%s/tests/chaos' '%s' '%s'",
-             setting("MQREDIS_BUILD", "build"), setting("CHAOS_SECONDS", "15"),
-             setting("CHAOS_SEED", "1"));
+    snprintf(command, sizeof(command),
+             "exec '%s/tests/chaos' --gentle %.0f %ld",
+             setting("MQREDIS_BUILD", "build"), seconds(), seed);
     int status = system(command);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
                   "%s: ended with %#x", command, (unsigned)status);
+}
+
+START_TEST(test_nothing_is_violated_under_faults)
+{
+    run(strtol(setting("CHAOS_SEED", "1"), NULL, 10) + _i * ROUND_SEEDS);
+}
+END_TEST
+
+/* ---- whatever ends it, nothing is left ---- */
+
+static pid_t spawn(void)
+{
+    char program[512];
+    snprintf(program, sizeof(program), "%s/tests/chaos",
+             setting("MQREDIS_BUILD", "build"));
+    fflush(NULL);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid > 0)
+        return pid;
+    setenv("TMPDIR", support_scratch(), 1);
+    execl(program, "chaos", "--gentle", "60", "1", (char *)NULL);
+    _exit(127);
+}
+
+static int entries(void)
+{
+    return support_count_entries(support_scratch());
+}
+
+START_TEST(test_a_signal_leaves_nothing)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    int status, by = signals[_i];
+    support_scratch_setup();
+    pid_t pid = spawn();
+    /* Its certificates, and then a round's folder. */
+    ck_assert(UNTIL(entries() >= 2));
+    support_sleep_ms(500);
+    kill(pid, by);
+    ck_assert(UNTIL(waitpid(pid, &status, WNOHANG) == pid));
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == by,
+                  "ended with %#x", (unsigned)status);
+    ck_assert_int_eq(entries(), 0);
+    support_scratch_teardown();
 }
 END_TEST
 
 int main(void)
 {
     Suite *s = suite_create("chaos");
-    TCase *run = tcase_create("run");
-    const char *seconds = setting("CHAOS_SECONDS", "15");
-    tcase_set_timeout(run, strtod(seconds, NULL) * 2 + 120);
-    tcase_add_test(run, test_nothing_is_violated_under_faults);
-    suite_add_tcase(s, run);
+    TCase *tc = tcase_create("run");
+    tcase_set_timeout(tc, seconds() * 2 + 120);
+    tcase_add_loop_test(tc, test_nothing_is_violated_under_faults, 0, 2);
+    suite_add_tcase(s, tc);
+    tc = tcase_create("signals");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, test_a_signal_leaves_nothing, 0, 3);
+    suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

@@ -159,7 +159,7 @@ bool world_start_manager(struct world *w, bool takeover)
     if (takeover)
         argv[n++] = "--takeover";
     *m = (struct manager){.takeover = takeover};
-    m->player.pid = spawn(w, argv);
+    m->player = (struct player){.born_ns = clock_ns(), .pid = spawn(w, argv)};
     w->manager_back_ns = 0;
     w->replaced |= takeover;
     world_note(w, "manager %ld starts%s", (long)m->player.pid,
@@ -184,7 +184,7 @@ void world_start_worker(struct world *w, struct seat *seat)
                                .gentle = w->plan->gentle,
                                .orders = w->orders};
     pid_t parent = getpid();
-    seat->player = (struct player){.pid = world_fork()};
+    seat->player = (struct player){.born_ns = clock_ns(), .pid = world_fork()};
     if (seat->player.pid != 0)
         return;
     prctl(PR_SET_PDEATHSIG, SIGKILL);

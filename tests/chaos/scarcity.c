@@ -20,6 +20,10 @@
  * something waits, then tells it. */
 #define AFTERMATH_MS 4000
 
+/* Nobody's limits are touched before its program was loaded: that it cannot
+ * start is the kernel's affair. */
+#define INFANT_MS 300
+
 bool scarcity_may_mount(void)
 {
     if (unshare(CLONE_NEWNS) == 0 &&
@@ -129,7 +133,8 @@ bool scarcity_limit(struct world *w, struct player *p, bool descriptors, int ms)
 {
     struct rlimit limit;
     char path[64];
-    if (p->pid == 0 || p->lift_ns != 0)
+    if (p->pid == 0 || p->lift_ns != 0 ||
+        clock_ns() < p->born_ns + INFANT_MS * NS_PER_MS)
         return false;
     __rlimit_resource_t what = descriptors ? RLIMIT_NOFILE : RLIMIT_DATA;
     if (prlimit(p->pid, what, NULL, &limit) < 0)

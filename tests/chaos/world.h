@@ -26,7 +26,8 @@
 
 /* A process that may be stopped for a while, or lack something. */
 struct player {
-    pid_t pid;          /* 0: none now */
+    pid_t pid; /* 0: none now */
+    uint64_t born_ns;
     uint64_t resume_ns; /* stopped until then; 0: it is not */
     uint64_t lift_ns;   /* limited until then; 0: it is not */
     int limited;        /* RLIMIT_... */
