@@ -45,7 +45,7 @@ static bool turn_until(struct world *w, int ms, bool (*met)(struct world *w))
 static uint64_t next_strike(struct world *w)
 {
     if (w->plan->quick)
-        return clock_deadline(dice_between(&w->dice, 400, 4000));
+        return clock_deadline(dice_between(&w->dice, 100, 1500));
     if (w->plan->gentle)
         return clock_deadline(dice_between(&w->dice, 30, 500));
     /* Now and then a quiet moment, for everything to come back. */
