@@ -14,17 +14,43 @@ struct block {
     struct mqredis_reply root;
 };
 
-static char nomem_text[] = "out of memory";
-static struct block nomem_block = {
-    .root = {.type = MQREDIS_FAILURE,
-             .status = MQREDIS_NOMEM,
-             .str = nomem_text,
-             .len = sizeof(nomem_text) - 1},
+/*
+ * Where there is no memory even to say why: one for each status, because what
+ * is known of the command must not get lost with the text. "Out of memory" says
+ * that it was not executed; that is not true of one that was sent.
+ */
+#define BARE_TEXTS(X)                                                          \
+    X(MQREDIS_INVALID, "refused, and out of memory to say why")                \
+    X(MQREDIS_EXPIRED, "out of time, and of memory to say more")               \
+    X(MQREDIS_UNAVAILABLE, "unavailable, and out of memory to say why")        \
+    X(MQREDIS_TOO_BIG, "too big, and out of memory to say what")               \
+    X(MQREDIS_LOST, "out of memory: it may have been executed")                \
+    X(MQREDIS_NOMEM, "out of memory")                                          \
+    X(MQREDIS_SYSTEM, "failed, and out of memory to say why")
+
+#define BARE_COUNT (MQREDIS_SYSTEM + 1)
+
+static char bare_text[BARE_COUNT][48] = {
+#define X(s, text) [s] = text,
+    BARE_TEXTS(X)
+#undef X
 };
-static struct mqredis_raw nomem_raw = {
-    .status = MQREDIS_NOMEM,
-    .data = nomem_text,
-    .len = sizeof(nomem_text) - 1,
+
+static struct block bare_block[BARE_COUNT] = {
+#define X(s, text)                                                             \
+    [s] = {.root = {.type = MQREDIS_FAILURE,                                   \
+                    .status = (s),                                             \
+                    .str = bare_text[s],                                       \
+                    .len = sizeof(text) - 1}},
+    BARE_TEXTS(X)
+#undef X
+};
+
+static struct mqredis_raw bare_raw[BARE_COUNT] = {
+#define X(s, text)                                                             \
+    [s] = {.status = (s), .data = bare_text[s], .len = sizeof(text) - 1},
+    BARE_TEXTS(X)
+#undef X
 };
 
 static struct block *block_of(struct mqredis_reply *reply)
@@ -35,7 +61,7 @@ static struct block *block_of(struct mqredis_reply *reply)
 
 void mqredis_free(struct mqredis_reply *reply)
 {
-    if (reply == NULL || reply == &nomem_block.root)
+    if (reply == NULL || reply == &bare_block[reply->status].root)
         return;
     if (reply->type == MQREDIS_BATCH) {
         for (size_t i = 0; i < reply->elements; i++)
@@ -50,15 +76,16 @@ void mqredis_free(struct mqredis_reply *reply)
 struct mqredis_reply *reply_failure(enum mqredis_status status,
                                     const char *text, size_t len)
 {
+    if (len == 0) /* there was no memory for it */
+        return &bare_block[status].root;
     struct block *b = calloc(1, sizeof(*b));
     char *copy = malloc(len + 1);
     if (b == NULL || copy == NULL) {
         free(b);
         free(copy);
-        return &nomem_block.root;
+        return &bare_block[status].root;
     }
-    if (len > 0)
-        memcpy(copy, text, len);
+    memcpy(copy, text, len);
     copy[len] = '\0';
     b->raw = copy;
     b->root = (struct mqredis_reply){
@@ -301,7 +328,7 @@ static struct mqredis_raw *raw_new(enum mqredis_status status, char *data,
     struct raw_block *b = data == NULL ? NULL : malloc(sizeof(*b));
     if (b == NULL) {
         free(data);
-        return &nomem_raw;
+        return &bare_raw[status == MQREDIS_OK ? MQREDIS_LOST : status];
     }
     *b = (struct raw_block){
         .raw = {.status = status, .data = data, .len = len},
@@ -312,7 +339,7 @@ static struct mqredis_raw *raw_new(enum mqredis_status status, char *data,
 
 void mqredis_raw_free(struct mqredis_raw *raw)
 {
-    if (raw == NULL || raw == &nomem_raw)
+    if (raw == NULL || raw == &bare_raw[raw->status])
         return;
     struct raw_block *b = (struct raw_block *)(void *)raw;
     free(b->data);
@@ -321,7 +348,8 @@ void mqredis_raw_free(struct mqredis_raw *raw)
 
 struct mqredis_raw *raw_failure(enum mqredis_status status, const char *text)
 {
-    return raw_new(status, strdup(text), strlen(text));
+    char *copy = text[0] == '\0' ? NULL : strdup(text);
+    return raw_new(status, copy, copy == NULL ? 0 : strlen(copy));
 }
 
 bool mqredis_answer(const struct mqredis_request *request, size_t index,
