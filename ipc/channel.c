@@ -394,13 +394,41 @@ static pid_t read_pid(int fd)
 }
 
 /* Whether the locked file is still the one under the name: a manager that ends
- * removes it while it holds the lock. */
-static bool lock_is_current(const struct channel *ch, int fd)
+ * removes it while it holds the lock. ERR_ABSENT: it is not. */
+static enum err check_lock(const struct channel *ch, int fd)
 {
     struct stat ours, named;
-    return fstat(fd, &ours) == 0 &&
-           fstatat(ch->dirfd, "lock", &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-           ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+    if (fstat(fd, &ours) < 0)
+        return ERR_SYS;
+    if (fstatat(ch->dirfd, "lock", &named, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? ERR_ABSENT : ERR_SYS;
+    return ours.st_ino == named.st_ino && ours.st_dev == named.st_dev
+               ? ERR_OK
+               : ERR_ABSENT;
+}
+
+/* Tries once. ERR_BUSY: another has the lock, *holder is its pid. ERR_ABSENT:
+ * the file went away under us. ERR_SYS. */
+static enum err try_lock(int fd, const struct channel *ch, pid_t pid,
+                         pid_t *holder)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return ERR_SYS;
+        *holder = read_pid(fd);
+        return ERR_BUSY;
+    }
+    enum err e = check_lock(ch, fd);
+    if (e != ERR_OK)
+        return e;
+    char text[24];
+    int n = snprintf(text, sizeof(text), "%ld\n", (long)pid);
+    if (ftruncate(fd, 0) < 0)
+        return ERR_SYS;
+    ssize_t written = pwrite(fd, text, (size_t)n, 0);
+    if (written >= 0 && written != n)
+        errno = ENOSPC; /* why else would a file take a part of 10 bytes? */
+    return written == n ? ERR_OK : ERR_SYS;
 }
 
 enum err channel_lock(const struct channel *ch, pid_t pid, int wait_ms,
@@ -413,26 +441,19 @@ enum err channel_lock(const struct channel *ch, pid_t pid, int wait_ms,
         if (fd < 0)
             return err_say(why, errno == ENOENT ? ERR_ABSENT : ERR_SYS,
                            "cannot open %s/lock: %s", ch->dir, strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-            if (lock_is_current(ch, fd)) {
-                char text[24];
-                int n = snprintf(text, sizeof(text), "%ld\n", (long)pid);
-                if (ftruncate(fd, 0) < 0 ||
-                    pwrite(fd, text, (size_t)n, 0) != n) {
-                    int saved = errno;
-                    close(fd);
-                    errno = saved;
-                    return err_say(why, ERR_SYS, "cannot write %s/lock: %s",
-                                   ch->dir, strerror(errno));
-                }
-                *lock_fd = fd;
-                return ERR_OK;
-            }
-            close(fd);
-            continue;
+        enum err e = try_lock(fd, ch, pid, holder);
+        if (e == ERR_OK) {
+            *lock_fd = fd;
+            return ERR_OK;
         }
-        *holder = read_pid(fd);
+        int saved = errno;
         close(fd);
+        errno = saved;
+        if (e == ERR_SYS)
+            return err_say(why, ERR_SYS, "cannot lock %s/lock: %s", ch->dir,
+                           strerror(errno));
+        if (e == ERR_ABSENT)
+            continue;
         if (clock_ns() >= deadline)
             return err_say(why, ERR_BUSY,
                            "channel '%s': a manager with pid %ld serves it "
@@ -561,12 +582,17 @@ enum err channel_open_fifo(const struct channel *ch, const char *name,
         return errno == EACCES || errno == ELOOP ? ERR_DENIED : ERR_SYS;
     }
     struct stat st;
-    if (fstat(opened, &st) < 0 || !S_ISFIFO(st.st_mode)) {
-        close(opened);
-        return ERR_DENIED;
+    enum err e = fstat(opened, &st) < 0  ? ERR_SYS
+                 : S_ISFIFO(st.st_mode) ? ERR_OK
+                                        : ERR_DENIED;
+    if (e == ERR_OK) {
+        *fd = opened;
+        return ERR_OK;
     }
-    *fd = opened;
-    return ERR_OK;
+    int saved = errno;
+    close(opened);
+    errno = saved;
+    return e;
 }
 
 /* ---- the end ---- */

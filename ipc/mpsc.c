@@ -534,7 +534,8 @@ enum err mpsc_try_send(const struct mpsc_sender *tx, const char *data,
 bool mpsc_receiver_alive(const struct mpsc_sender *tx)
 {
     struct pollfd p = {.fd = tx->receiver_fd, .events = 0};
-    return poll(&p, 1, 0) == 0;
+    /* Where the kernel could not look (ENOMEM), nobody was seen dead. */
+    return poll(&p, 1, 0) <= 0;
 }
 
 enum err mpsc_sender_depth(const struct mpsc_sender *tx, long *depth,

@@ -169,9 +169,17 @@ static enum err open_writer(int reply_fd, const char *name, int *fd)
                                                                     : ERR_SYS;
     }
     struct stat st;
-    if (fstat(opened, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_nlink != 1) {
+    /* ERR_DENIED gets a name swept away: only for what was seen. */
+    enum err e = ERR_OK;
+    if (fstat(opened, &st) < 0)
+        e = ERR_SYS;
+    else if (!S_ISFIFO(st.st_mode) || st.st_nlink != 1)
+        e = ERR_DENIED;
+    if (e != ERR_OK) {
+        int saved = errno;
         close(opened);
-        return ERR_DENIED;
+        errno = saved;
+        return e;
     }
     *fd = opened;
     return ERR_OK;

@@ -127,8 +127,15 @@ static void take_over(const struct estate *e)
 {
     /* The lock is held through the descriptor that the manager left us, unless
      * it gave the channel to a successor before it died. */
-    if (flock(e->lock_fd, LOCK_EX | LOCK_NB) < 0)
+    while (flock(e->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EINTR)
+            continue;
+        if (errno != EWOULDBLOCK)
+            log_error("the manager (pid %ld) died, and its lock cannot be "
+                      "looked at: %s; the next one cleans up",
+                      (long)e->state->pid, strerror(errno));
         return;
+    }
     snprintf(e->state->error, sizeof(e->state->error),
              "the manager was killed");
     status_set_state(e->status, e->state, STATE_DIED);

@@ -381,11 +381,24 @@ static void go_on(struct manager *m)
     manager_publish(m);
 }
 
+/* The channel is the successor's. */
+static void let_go(struct manager *m)
+{
+    log_info("handed over to pid %ld", (long)m->handover.successor);
+    handover_end(&m->handover, HANDOVER_DONE);
+    pubsub_retire(m->pubsub);
+    guardian_dismiss(&m->guardian);
+    close(m->rx.receiver_fd);
+    m->rx.receiver_fd = -1;
+    control_close(&m->control, &m->loop);
+    m->draining = true;
+    m->drain_until_ns = clock_deadline(m->options->drain_timeout_ms);
+}
+
 /* The old one's steps; see takeover.h. */
 static uint64_t tick_handover(struct manager *m, uint64_t now)
 {
     struct handover *h = &m->handover;
-    pid_t holder;
     switch (h->step) {
     case HANDOVER_NONE:
     case HANDOVER_DONE:
@@ -401,16 +414,8 @@ static uint64_t tick_handover(struct manager *m, uint64_t now)
         }
         break;
     case HANDOVER_UNLOCKED:
-        if (channel_locked(&m->channel, &holder)) {
-            log_info("handed over to pid %ld", (long)h->successor);
-            handover_end(h, HANDOVER_DONE);
-            pubsub_retire(m->pubsub);
-            guardian_dismiss(&m->guardian);
-            close(m->rx.receiver_fd);
-            m->rx.receiver_fd = -1;
-            control_close(&m->control, &m->loop);
-            m->draining = true;
-            m->drain_until_ns = clock_deadline(m->options->drain_timeout_ms);
+        if (handover_taken(m->lock_fd)) {
+            let_go(m);
         } else if (handover_forsaken(h) && handover_relock(h, m->lock_fd)) {
             go_on(m);
             return 0;
@@ -559,6 +564,10 @@ int manager_run(struct manager *m, bool *again)
         routes_flush(&m->routes);
         readers_reap(&m->readers);
     }
+    /* Told to end while the lock was free: whose is the channel? */
+    if (m->handover.step == HANDOVER_UNLOCKED &&
+        !handover_relock(&m->handover, m->lock_fd))
+        let_go(m);
     pubsub_stop(m->pubsub, "the manager has ended");
     routes_stop(&m->routes, "the manager ended");
     /* Only its owner may end a channel: not who has handed it over, nor who

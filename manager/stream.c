@@ -172,20 +172,25 @@ enum err stream_write(struct stream *s, const char *data, size_t len, size_t *n)
     }
 }
 
+/* The same length again for the same offset: a TLS write that was refused is to
+ * be repeated as it was, also if the file was cut short meanwhile: then zeros
+ * follow, as long as this. */
+static enum err write_piece(struct stream *s, int fd, int64_t offset,
+                            size_t len, size_t *n)
+{
+    char piece[FILE_PIECE];
+    size_t want = len < FILE_PIECE ? len : FILE_PIECE;
+    *n = 0;
+    return pread(fd, piece, want, offset) < (ssize_t)want
+               ? ERR_OK
+               : stream_write(s, piece, want, n);
+}
+
 enum err stream_write_file(struct stream *s, int fd, int64_t offset, size_t len,
                            size_t *n)
 {
-    if (s->tls != NULL) {
-        /* The same length again for the same offset: a TLS write that was
-         * refused is to be repeated as it was, also if the file was cut short
-         * meanwhile: then zeros follow, as long as this. */
-        char piece[FILE_PIECE];
-        size_t want = len < FILE_PIECE ? len : FILE_PIECE;
-        *n = 0;
-        return pread(fd, piece, want, offset) < (ssize_t)want
-                   ? ERR_OK
-                   : stream_write(s, piece, want, n);
-    }
+    if (s->tls != NULL)
+        return write_piece(s, fd, offset, len, n);
     for (;;) {
         off_t at = offset;
         ssize_t r = sendfile(s->fd, fd, &at, len);
@@ -195,8 +200,11 @@ enum err stream_write_file(struct stream *s, int fd, int64_t offset, size_t len,
         }
         if (errno == EAGAIN)
             return ERR_AGAIN;
+        /* It does not say which of the two it failed for. A file that can't be
+         * read must not cost everybody the connection, so the pieces find out:
+         * of a broken socket they say so. */
         if (errno != EINTR)
-            return ERR_SYS;
+            return write_piece(s, fd, offset, len, n);
     }
 }
 

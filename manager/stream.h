@@ -41,7 +41,8 @@ MUST_CHECK enum err stream_read(struct stream *s, char *buf, size_t size,
 MUST_CHECK enum err stream_write(struct stream *s, const char *data, size_t len,
                                  size_t *n);
 
-/* Writes from a file's offset on. *n is 0 where the file has ended. */
+/* Writes from a file's offset on. *n is 0 where the file has ended, or can't be
+ * read. */
 MUST_CHECK enum err stream_write_file(struct stream *s, int fd, int64_t offset,
                                       size_t len, size_t *n);
 

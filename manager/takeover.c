@@ -39,6 +39,16 @@ void handover_unlock(struct handover *h, int lock_fd)
     h->step = HANDOVER_UNLOCKED;
 }
 
+bool handover_taken(int lock_fd)
+{
+    /* Ours for a moment where it is free: a successor that tries just then
+     * tries again. */
+    if (flock(lock_fd, LOCK_SH | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK;
+    flock(lock_fd, LOCK_UN);
+    return false;
+}
+
 bool handover_relock(struct handover *h, int lock_fd)
 {
     if (flock(lock_fd, LOCK_EX | LOCK_NB) < 0)

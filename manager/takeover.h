@@ -55,6 +55,9 @@ bool handover_forsaken(const struct handover *h);
 /* Lets the lock go: the successor may take over. */
 void handover_unlock(struct handover *h, int lock_fd);
 
+/* Whether the successor has taken it. Needs no descriptor. */
+bool handover_taken(int lock_fd);
+
 /* Takes the lock back from a successor that died before it had it. False: it
  * is somebody else's by now. */
 bool handover_relock(struct handover *h, int lock_fd);
