@@ -238,6 +238,17 @@ $(BUILD)/tests/setback.so: $(BUILD)/obj/tests/setback.o
 TESTS += check_bindings_python
 EXTRA_check_bindings_python := $(e2e_obj)
 
+# With calls made to fail: libfaults.so is preloaded into programs; a suite that
+# fails its own calls has the same objects in it.
+faults_obj := $(patsubst %,$(BUILD)/obj/tests/faults/%.o,calls sweep acts)
+faults_tests := check_faults_lib
+TESTS += $(faults_tests)
+$(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
+    $$(lib_obj)))
+$(faults_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
+$(BUILD)/obj/tests/faults/calls.o: ALL_CFLAGS += -U_FORTIFY_SOURCE \
+    -D_FORTIFY_SOURCE=0
+
 # Runs tests/chaos, below.
 TESTS += check_chaos
 EXTRA_check_chaos := $(support)
@@ -399,6 +410,15 @@ $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
 
 # ---- faults ------------------------------------------------------------------
 
+$(faults_tests:%=$(BUILD)/tests/%): | $(BUILD)/tests/libfaults.so
+
+$(BUILD)/tests/libfaults.so: $(BUILD)/obj/tests/faults/calls.o
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(CFLAGS) -shared -o $@ $^ $(LDFLAGS) -ldl
+
+faults: all $(faults_tests:%=$(BUILD)/tests/%) ## every call of manager and library fails in turn: all points
+	MQREDIS_LONG=1 SUITE_TIMEOUT=7200 tests/run $(BUILD) $(faults_tests)
+
 chaos_obj := $(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main keeper round \
              world programs scarcity faults verdict history worker hand many \
              kin news) $(support) $(patsubst %,$(BUILD)/obj/tests/%.o, \
@@ -517,7 +537,3 @@ clean: ## remove everything built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
-.PHONY: all run bench tests check chaos soak fuzz install uninstall clean help
-.DELETE_ON_ERROR:
-
--include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,525 @@
+/* The worker of the sweeps. */
+#include "tests/faults/acts.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ipc/clock.h"
+#include "tests/faults/plan.h"
+#include "tests/support.h"
+
+#define LARGE 20000
+#define KEY_SIZE 48
+
+/* Until a gap is told, a connection has to be made again. */
+#define STREAM_MS 2000
+
+/* ---- notes ---- */
+
+void acts_wrong(struct acts *a, const char *fmt, ...)
+{
+    if (a->wrong[0] != '\0')
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    int n = snprintf(a->wrong, sizeof(a->wrong), "%s: ", a->at);
+    vsnprintf(a->wrong + n, sizeof(a->wrong) - (size_t)n, fmt, ap);
+    va_end(ap);
+}
+
+static unsigned begin(struct acts *a, bool large)
+{
+    unsigned i = a->count++;
+    a->list[i] = (struct act){.large = large};
+    return i;
+}
+
+static const char *key_of(const struct acts *a, unsigned act, char *key)
+{
+    snprintf(key, KEY_SIZE, "f:%llu:%u", (unsigned long long)a->id, act);
+    return key;
+}
+
+static int number_of(const struct acts *a, unsigned act)
+{
+    return (int)(a->id % 1000) * 100 + (int)act + 1;
+}
+
+static void step(struct acts *a, const char *name)
+{
+    snprintf(a->at, sizeof(a->at), "%s", name);
+}
+
+static void note_time(struct acts *a, uint64_t t0)
+{
+    int64_t ms = (int64_t)((clock_ns() - t0) / NS_PER_MS);
+    if (ms > a->worst_ms)
+        a->worst_ms = ms;
+}
+
+static void note_status(struct acts *a, enum mqredis_status status,
+                        const char *text)
+{
+    if ((unsigned)status >= ACTS_STATUSES)
+        acts_wrong(a, "status %d", (int)status);
+    else
+        a->statuses[status]++;
+    if (status != MQREDIS_OK && (text == NULL || *text == '\0'))
+        acts_wrong(a, "%s without a text", mqredis_status_str(status));
+}
+
+/* ---- replies ---- */
+
+static void expect_number(struct acts *a, unsigned act,
+                          const struct mqredis_reply *r)
+{
+    int want = a->list[act].large ? LARGE : number_of(a, act);
+    if (r->type != MQREDIS_INTEGER || r->integer != want)
+        acts_wrong(a, "act %u: reply of type %d, %lld '%.100s' in place of %d",
+                   act, r->type, (long long)r->integer,
+                   r->str != NULL ? r->str : "", want);
+}
+
+/* One act's reply. */
+static void tell(struct acts *a, unsigned act, const struct mqredis_reply *r)
+{
+    a->list[act].told = true;
+    a->list[act].status = r->status;
+    note_status(a, r->status, r->str != NULL ? r->str : "");
+    if (r->status == MQREDIS_OK)
+        expect_number(a, act, r);
+    else if (r->type != MQREDIS_FAILURE)
+        acts_wrong(a, "act %u: type %d with status %d", act, r->type,
+                   r->status);
+}
+
+static void tell_all(struct acts *a, unsigned first, unsigned count,
+                     const struct mqredis_reply *r, enum mqredis_type type)
+{
+    if (r->type == type && r->elements != count)
+        acts_wrong(a, "%zu elements in place of %u", r->elements, count);
+    for (unsigned i = 0; i < count; i++)
+        tell(a, first + i, r->type == type ? r->element[i] : r);
+}
+
+/* ---- the parts ---- */
+
+static void one_command(struct acts *a, struct mqredis *mq)
+{
+    char key[KEY_SIZE];
+    unsigned act = begin(a, false);
+    uint64_t t0 = clock_ns();
+    struct mqredis_reply *r = mqredis_command(
+        mq, "INCRBY %s %d", key_of(a, act, key), number_of(a, act));
+    note_time(a, t0);
+    tell(a, act, r);
+    mqredis_free(r);
+}
+
+/* A value comes back as it was written, if it was. */
+static void value(struct acts *a, struct mqredis *mq)
+{
+    char key[KEY_SIZE], text[64];
+    snprintf(key, sizeof(key), "v:%llu", (unsigned long long)a->id);
+    int n = snprintf(text, sizeof(text), "value of %s", key);
+    struct mqredis_reply *r = mqredis_set(mq, key, text, (size_t)n);
+    enum mqredis_status set = r->status;
+    note_status(a, set, r->type == MQREDIS_NIL ? "" : r->str);
+    mqredis_free(r);
+    r = mqredis_get(mq, key);
+    note_status(a, r->status, r->status == MQREDIS_OK ? "-" : r->str);
+    if (r->status == MQREDIS_OK && r->type == MQREDIS_NIL) {
+        if (set == MQREDIS_OK)
+            acts_wrong(a, "a value that was set is not there");
+    } else if (r->status == MQREDIS_OK &&
+               (set != MQREDIS_OK && set != MQREDIS_LOST))
+        acts_wrong(a, "a value is there that was not set: %.40s", r->str);
+    else if (r->status == MQREDIS_OK && strcmp(r->str, text) != 0)
+        acts_wrong(a, "'%.100s' in place of '%s'", r->str, text);
+    mqredis_free(r);
+}
+
+static void about(struct acts *a, struct mqredis *mq)
+{
+    struct mqredis_info info;
+    struct mqredis_error why = {.text = ""};
+    enum mqredis_status s = mqredis_info(mq, &info, &why);
+    note_status(a, s, why.text);
+    if (s == MQREDIS_OK && (info.queue_capacity <= 0 || info.manager_pid <= 0))
+        acts_wrong(a, "mqredis_info: capacity %ld, manager %d",
+                   info.queue_capacity, info.manager_pid);
+    why.text[0] = '\0';
+    uint64_t t0 = clock_ns();
+    s = mqredis_wait_ready(mq, a->timeout_ms, &why);
+    note_time(a, t0);
+    note_status(a, s, why.text);
+}
+
+void acts_commands(struct acts *a, struct mqredis *mq)
+{
+    step(a, "commands");
+    about(a, mq);
+    one_command(a, mq);
+    value(a, mq);
+    one_command(a, mq);
+}
+
+static struct mqredis_batch *three(struct acts *a, struct mqredis *mq,
+                                   unsigned *first)
+{
+    char key[KEY_SIZE];
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    *first = a->count;
+    for (int i = 0; i < 3; i++) {
+        unsigned act = begin(a, false);
+        mqredis_batch_add(b, "INCRBY %s %d", key_of(a, act, key),
+                          number_of(a, act));
+    }
+    return b;
+}
+
+void acts_batches(struct acts *a, struct mqredis *mq)
+{
+    unsigned first;
+    step(a, "batch");
+    struct mqredis_batch *b = three(a, mq, &first);
+    uint64_t t0 = clock_ns();
+    struct mqredis_reply *r = mqredis_batch_run(b);
+    note_time(a, t0);
+    tell_all(a, first, 3, r, MQREDIS_BATCH);
+    mqredis_free(r);
+    step(a, "transaction");
+    b = three(a, mq, &first);
+    t0 = clock_ns();
+    r = mqredis_transaction_run(b);
+    note_time(a, t0);
+    tell_all(a, first, 3, r, MQREDIS_ARRAY);
+    mqredis_free(r);
+}
+
+static void fill(char *data, const struct acts *a)
+{
+    for (size_t i = 0; i < LARGE; i++)
+        data[i] = (char)('a' + (i * 7 + a->id) % 26);
+}
+
+void acts_large(struct acts *a, struct mqredis *mq)
+{
+    char key[KEY_SIZE];
+    static char data[LARGE];
+    step(a, "large");
+    fill(data, a);
+    unsigned act = begin(a, true);
+    uint64_t t0 = clock_ns();
+    struct mqredis_reply *r = mqredis_command(
+        mq, "APPEND %s %b", key_of(a, act, key), data, sizeof(data));
+    note_time(a, t0);
+    tell(a, act, r);
+    enum mqredis_status put = r->status;
+    mqredis_free(r);
+    r = mqredis_get(mq, key);
+    note_status(a, r->status, r->status == MQREDIS_OK ? "-" : r->str);
+    if (r->status == MQREDIS_OK && put == MQREDIS_OK &&
+        (r->type != MQREDIS_STRING || r->len != LARGE ||
+         memcmp(r->str, data, LARGE) != 0))
+        acts_wrong(a, "a large value came back otherwise: type %d, %zu bytes",
+                   r->type, r->len);
+    mqredis_free(r);
+}
+
+static struct mqredis_request *submit(struct acts *a, struct mqredis *mq,
+                                      bool large)
+{
+    char key[KEY_SIZE];
+    static char data[LARGE];
+    unsigned act = begin(a, large);
+    struct mqredis_request *q;
+    fill(data, a);
+    if (large)
+        q = mqredis_submit(mq, "APPEND %s %b", key_of(a, act, key), data,
+                           sizeof(data));
+    else
+        q = mqredis_submit(mq, "INCRBY %s %d", key_of(a, act, key),
+                           number_of(a, act));
+    mqredis_set_data(q, &a->list[act]);
+    if (q == NULL) {
+        a->list[act].told = true;
+        a->list[act].status = MQREDIS_NOMEM;
+        a->statuses[MQREDIS_NOMEM]++;
+    }
+    return q;
+}
+
+static void finish(struct acts *a, struct mqredis_request *q)
+{
+    if (q == NULL)
+        return;
+    struct act *act = mqredis_data(q);
+    uint64_t t0 = clock_ns();
+    struct mqredis_reply *r = mqredis_wait(q);
+    note_time(a, t0);
+    tell(a, (unsigned)(act - a->list), r);
+    mqredis_free(r);
+}
+
+void acts_async(struct acts *a, struct mqredis *mq)
+{
+    struct mqredis_request *q[6];
+    step(a, "async");
+    for (int i = 0; i < 6; i++)
+        q[i] = submit(a, mq, i == 4);
+    mqredis_cancel(q[1]); /* unsent */
+    mqredis_flush(mq);
+    mqredis_cancel(q[3]); /* sent */
+    finish(a, q[5]);
+    uint64_t t0 = clock_ns();
+    mqredis_wait_done(q[0], a->timeout_ms);
+    note_time(a, t0);
+    finish(a, q[0]);
+    struct mqredis_request *any;
+    do {
+        t0 = clock_ns();
+        any = mqredis_wait_any(mq, a->timeout_ms);
+        note_time(a, t0);
+        finish(a, any);
+    } while (any != NULL);
+}
+
+void acts_events(struct acts *a, struct mqredis *mq)
+{
+    step(a, "events");
+    int fd = mqredis_fd(mq);
+    unsigned left = 0;
+    for (int i = 0; i < 3; i++)
+        left += submit(a, mq, false) != NULL;
+    mqredis_flush(mq);
+    uint64_t end = clock_deadline(2 * a->timeout_ms + 2000);
+    while (left > 0 && fd >= 0 && clock_ns() < end) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        faults_pause();
+        poll(&p, 1, 2000);
+        faults_resume();
+        struct mqredis_request *any;
+        uint64_t t0 = clock_ns();
+        while ((any = mqredis_wait_any(mq, 0)) != NULL) {
+            note_time(a, t0);
+            finish(a, any);
+            left--;
+            t0 = clock_ns();
+        }
+    }
+    if (left > 0 && fd >= 0)
+        acts_wrong(a, "%u requests never became done by mqredis_fd", left);
+    /* Without a descriptor: as before. What is left is closed with it. */
+    submit(a, mq, false);
+}
+
+/* Messages come as they were sent, or the stream says why not. */
+void acts_stream(struct acts *a, struct mqredis *mq)
+{
+    char name[KEY_SIZE], text[KEY_SIZE + 16];
+    struct mqredis_error why = {.text = ""};
+    step(a, "stream");
+    snprintf(name, sizeof(name), "c:%llu", (unsigned long long)a->id);
+    snprintf(text, sizeof(text), "said in %s", name);
+    const char *const channels[] = {name};
+    uint64_t t0 = clock_ns();
+    struct mqredis_stream *s = mqredis_subscribe(mq, 1, channels, NULL, &why);
+    note_time(a, t0);
+    if (s == NULL) {
+        note_status(a, why.status, why.text);
+        if (why.status == MQREDIS_OK)
+            acts_wrong(a, "no stream, but ok");
+        return;
+    }
+    struct mqredis_reply *r = mqredis_command(mq, "PUBLISH %s %s", name, text);
+    bool sent = r->status == MQREDIS_OK && r->integer == 1;
+    mqredis_free(r);
+    struct mqredis_event e;
+    bool heard = false, excused = false; /* it may be missing, it was told */
+    uint64_t end = clock_deadline(sent ? STREAM_MS : a->timeout_ms);
+    while (!heard && !excused && clock_ns() < end) {
+        t0 = clock_ns();
+        bool came = mqredis_stream_next(s, a->timeout_ms, &e);
+        note_time(a, t0);
+        if (!came)
+            continue;
+        excused = e.type == MQREDIS_END || e.type == MQREDIS_GAP ||
+                  e.type == MQREDIS_LAGGED;
+        if (e.type == MQREDIS_END)
+            note_status(a, e.status, e.data);
+        heard = e.type == MQREDIS_MESSAGE;
+        if (heard &&
+            (e.len != strlen(text) || memcmp(e.data, text, e.len) != 0))
+            acts_wrong(a, "heard '%.*s'", (int)e.len, e.data);
+    }
+    a->silent |= sent && !heard && !excused;
+    mqredis_stream_close(s);
+}
+
+void acts_fork(struct acts *a, struct mqredis *mq)
+{
+    step(a, "fork");
+    struct mqredis_request *q = submit(a, mq, false);
+    a->child_done = false;
+    pid_t pid = fork();
+    if (pid < 0) {
+        finish(a, q);
+        return;
+    }
+    if (pid == 0) {
+        step(a, "forked child");
+        struct mqredis_reply *r = mqredis_wait(q);
+        /* Unless it had failed before. */
+        if (r->status == MQREDIS_OK)
+            acts_wrong(a, "a request of the parent's was answered here");
+        mqredis_free(r);
+        one_command(a, mq);
+        mqredis_close(mq);
+        a->child_done = true;
+        _exit(0);
+    }
+    faults_pause();
+    int status = 0;
+    bool ended = UNTIL(waitpid(pid, &status, WNOHANG) != 0);
+    if (!ended)
+        support_kill(pid);
+    faults_resume();
+    if (!ended)
+        acts_wrong(a, "the child hangs");
+    else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !a->child_done)
+        acts_wrong(a, "the child ended with %#x", (unsigned)status);
+    step(a, "after fork");
+    finish(a, q);
+}
+
+void acts_all(struct acts *a, const char *channel)
+{
+    struct mqredis_error why = {.text = ""};
+    step(a, "open");
+    struct mqredis *mq = mqredis_open(channel, &why);
+    a->opened = mq != NULL;
+    if (mq == NULL) {
+        note_status(a, why.status, why.text);
+        if (why.status == MQREDIS_OK)
+            acts_wrong(a, "no handle, but ok");
+        return;
+    }
+    mqredis_set_timeout(mq, a->timeout_ms);
+    acts_commands(a, mq);
+    acts_batches(a, mq);
+    acts_large(a, mq);
+    acts_async(a, mq);
+    acts_stream(a, mq);
+    acts_fork(a, mq);
+    acts_events(a, mq);
+    step(a, "close");
+    mqredis_close(mq);
+}
+
+/* ---- ways through the manager ---- */
+
+#define LARGE_REPLY 300000
+
+/* A reply of Redis, or a failure with a status and a text. */
+static void expect(struct acts *a, struct mqredis_reply *r,
+                   enum mqredis_type type, size_t len)
+{
+    bool failed = r->type == MQREDIS_FAILURE;
+    note_status(a, r->status, failed ? r->str : "-");
+    if (!failed && (r->type != type || r->len != len))
+        acts_wrong(a, "type %d of %zu bytes in place of type %d of %zu: %.60s",
+                   r->type, r->len, type, len,
+                   r->type == MQREDIS_ERROR ? r->str : "");
+    mqredis_free(r);
+}
+
+static void block_and_die(const char *channel)
+{
+    struct mqredis *mq = mqredis_open(channel, NULL);
+    if (mq != NULL) {
+        mqredis_submit(mq, "BLPOP nothing 5");
+        mqredis_flush(mq);
+        support_sleep_ms(2);
+    }
+    raise(SIGKILL);
+}
+
+void acts_served(struct acts *a, const char *channel)
+{
+    static const char notbusy[] = "NOTBUSY No scripts in execution right now.";
+    step(a, "served");
+    struct mqredis *mq = mqredis_open(channel, NULL);
+    if (mq == NULL)
+        return;
+    mqredis_set_timeout(mq, a->timeout_ms);
+    pid_t pid = fork();
+    if (pid == 0)
+        block_and_die(channel);
+    char key[KEY_SIZE];
+    snprintf(key, sizeof(key), "long:%llu", (unsigned long long)a->id);
+    uint64_t t0 = clock_ns();
+    struct mqredis_reply *r =
+        mqredis_command(mq, "SETRANGE %s %d x", key, LARGE_REPLY - 1);
+    bool set = r->status == MQREDIS_OK;
+    expect(a, r, MQREDIS_INTEGER, 0);
+    if (set)
+        expect(a, mqredis_get(mq, key), MQREDIS_STRING, LARGE_REPLY);
+    expect(a, mqredis_command(mq, "BLPOP nothing 0.02"), MQREDIS_NIL, 0);
+    expect(a, mqredis_command(mq, "SCRIPT KILL"), MQREDIS_ERROR,
+           sizeof(notbusy) - 1);
+    note_time(a, t0);
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    mqredis_close(mq);
+}
+
+/* ---- the truth ---- */
+
+/* How often it was executed; -1: Redis has what no number of times gives. */
+static int executed(const struct acts *a, unsigned act, struct redis_link *link)
+{
+    char key[KEY_SIZE], command[KEY_SIZE + 16];
+    bool large = a->list[act].large;
+    snprintf(command, sizeof(command), "%s %s", large ? "STRLEN" : "GET",
+             key_of(a, act, key));
+    const char *text = redis_link_ask(link, command);
+    if (strncmp(text, "$-1", 3) == 0)
+        return 0;
+    if (text[0] == '$')
+        text = strchr(text, '\n');
+    if (text == NULL)
+        return -1;
+    long n = strtol(text + 1, NULL, 10);
+    long unit = large ? LARGE : number_of(a, act);
+    return n % unit == 0 ? (int)(n / unit) : -1;
+}
+
+void acts_verify(struct acts *a, struct redis_link *link)
+{
+    for (unsigned i = 0; i < a->count; i++) {
+        const struct act *act = &a->list[i];
+        int times = executed(a, i, link);
+        snprintf(a->at, sizeof(a->at), "act %u of %u", i, a->count);
+        /* "Too big" may be a reply that was cut off, "invalid" a file that
+         * could not be read to its end: both say so. */
+        bool open = !act->told || act->status == MQREDIS_LOST ||
+                    act->status == MQREDIS_TOO_BIG ||
+                    (act->large && act->status == MQREDIS_INVALID);
+        if (times < 0 || times > 1)
+            acts_wrong(a, "executed %d times", times);
+        else if (open)
+            continue;
+        else if (act->status == MQREDIS_OK && times != 1)
+            acts_wrong(a, "answered, but not executed");
+        else if (act->status != MQREDIS_OK && times != 0)
+            acts_wrong(a, "%s, but executed", mqredis_status_str(act->status));
+    }
+}
