@@ -49,6 +49,11 @@ static const char *find_program(const char *name, char path[256])
 
 pid_t e2e_spawn(const char *const argv[], int out, int err)
 {
+    return e2e_spawn_fed(argv, -1, out, err);
+}
+
+pid_t e2e_spawn_fed(const char *const argv[], int in, int out, int err)
+{
     char path[256];
     const char *program = find_program(argv[0], path);
     pid_t parent = getpid();
@@ -61,7 +66,7 @@ pid_t e2e_spawn(const char *const argv[], int out, int err)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_DFL);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (getppid() != parent || null < 0 || dup2(null, 0) < 0 ||
+    if (getppid() != parent || null < 0 || dup2(in < 0 ? null : in, 0) < 0 ||
         dup2(out, 1) < 0 || dup2(err, 2) < 0)
         _exit(126);
     char *words[E2E_ARGS_MAX + 1] = {NULL};

@@ -36,6 +36,9 @@ void e2e_figure(int server, const char *fmt, ...)
  * by default), then in PATH. */
 pid_t e2e_spawn(const char *const argv[], int out, int err);
 
+/* The same with a standard input; -1: an empty one. */
+pid_t e2e_spawn_fed(const char *const argv[], int in, int out, int err);
+
 /* ---- Redis ---- */
 
 enum e2e_server { E2E_MQREDIS, E2E_REDIS, E2E_SERVER_COUNT };
