@@ -537,3 +537,7 @@ clean: ## remove everything built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
+.PHONY: all run bench tests check chaos soak faults fuzz install uninstall clean help
+.DELETE_ON_ERROR:
+
+-include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)
