@@ -56,9 +56,9 @@ static enum err join(char dir[PATH_MAX], struct err_text *why, const char *a,
     return ERR_OK;
 }
 
-static void user_parent(char path[64])
+static void user_parent(char path[64], uid_t user)
 {
-    snprintf(path, 64, "/dev/shm/mqredis-%u", (unsigned)geteuid());
+    snprintf(path, 64, "/dev/shm/mqredis-%u", (unsigned)user);
 }
 
 enum err channel_check_name(const char *name, struct err_text *why)
@@ -74,8 +74,8 @@ enum err channel_check_name(const char *name, struct err_text *why)
                    name);
 }
 
-static enum err locate(const char *name, char dir[PATH_MAX], enum place *place,
-                       struct err_text *why)
+static enum err locate(const char *name, uid_t user, char dir[PATH_MAX],
+                       enum place *place, struct err_text *why)
 {
     if (name == NULL)
         name = CHANNEL_DEFAULT;
@@ -98,17 +98,17 @@ static enum err locate(const char *name, char dir[PATH_MAX], enum place *place,
         *place = PLACE_SYSTEM;
         return ERR_OK;
     }
-    char user[64];
-    user_parent(user);
+    char parent[64];
+    user_parent(parent, user);
     *place = PLACE_USER;
-    return join(dir, why, user, name);
+    return join(dir, why, parent, name);
 }
 
 enum err channel_locate(const char *name, char dir[PATH_MAX],
                         struct err_text *why)
 {
     enum place place;
-    return locate(name, dir, &place, why);
+    return locate(name, geteuid(), dir, &place, why);
 }
 
 static void set_name(struct channel *ch, const char *name)
@@ -140,6 +140,7 @@ static void channel_blank(struct channel *ch, const char *name)
     ch->reply_fd = -1;
     ch->payload_fd = -1;
     ch->group = CHANNEL_NO_GROUP;
+    ch->user = geteuid();
     set_name(ch, name);
 }
 
@@ -155,7 +156,7 @@ static enum err check_folder(const struct channel *ch, const struct stat *st,
                        "channel '%s': folder %s can be written by others "
                        "(mode %04o): chmod go-w it, or use another one",
                        ch->name, ch->dir, (unsigned)st->st_mode & 07777);
-    if (place == PLACE_USER && st->st_uid != geteuid())
+    if (place == PLACE_USER && st->st_uid != ch->user)
         return err_say(why, ERR_DENIED,
                        "channel '%s': folder %s belongs to uid %u, not to you",
                        ch->name, ch->dir, (unsigned)st->st_uid);
@@ -168,7 +169,7 @@ static enum err check_stranger(const struct channel *ch, const struct stat *st,
                                struct err_text *why)
 {
     struct stat parent;
-    if (st->st_uid == 0 || st->st_uid == geteuid())
+    if (st->st_uid == 0 || st->st_uid == ch->user)
         return ERR_OK;
     if (fstatat(ch->dirfd, "..", &parent, 0) < 0 ||
         (parent.st_mode & (S_IWGRP | S_IWOTH)) == 0)
@@ -191,18 +192,18 @@ static enum err say_no_permission(const struct channel *ch,
 
 /* The folder of the user's channels can be made by anybody before us: to lead
  * us, by a link in it, to a channel that we did not mean. */
-static enum err check_user_parent(struct err_text *why)
+static enum err check_user_parent(uid_t user, struct err_text *why)
 {
     char parent[64];
     struct stat st;
-    user_parent(parent);
+    user_parent(parent, user);
     if (lstat(parent, &st) < 0) {
         if (errno == ENOENT)
             return ERR_OK; /* nor is there a channel in it */
         return err_say(why, ERR_SYS, "cannot look at folder %s: %s", parent,
                        strerror(errno));
     }
-    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+    if (!S_ISDIR(st.st_mode) || st.st_uid != user ||
         (st.st_mode & (S_IWGRP | S_IWOTH)))
         return err_say(why, ERR_DENIED,
                        "folder %s was made by somebody else (uid %u, mode "
@@ -215,7 +216,8 @@ static enum err check_user_parent(struct err_text *why)
 static enum err open_folder(struct channel *ch, enum place place,
                             struct err_text *why)
 {
-    enum err e = place == PLACE_USER ? check_user_parent(why) : ERR_OK;
+    enum err e =
+        place == PLACE_USER ? check_user_parent(ch->user, why) : ERR_OK;
     if (e != ERR_OK)
         return e;
     ch->dirfd = open(ch->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -244,7 +246,7 @@ enum err channel_open(struct channel *ch, const char *name,
 {
     enum place place;
     channel_blank(ch, name);
-    enum err e = locate(name, ch->dir, &place, why);
+    enum err e = locate(name, ch->user, ch->dir, &place, why);
     if (e == ERR_OK)
         e = open_folder(ch, place, why);
     if (e == ERR_OK) {
@@ -291,7 +293,7 @@ static bool make_folder(const char *path, mode_t mode)
 static enum err make_parents(struct channel *ch, const char *name,
                              enum place *place, struct err_text *why)
 {
-    if (*place == PLACE_USER && geteuid() == 0) {
+    if (*place == PLACE_USER && ch->user == 0) {
         /* Root's channels live under /run, if /run can be written at all (not
          * in a user namespace). */
         bool made = mkdir(SYSTEM_ROOT, 0755) == 0;
@@ -311,11 +313,11 @@ static enum err make_parents(struct channel *ch, const char *name,
     }
     if (*place == PLACE_USER) {
         char parent[64];
-        user_parent(parent);
+        user_parent(parent, ch->user);
         if (!make_folder(parent, 0700))
             return err_say(why, ERR_SYS, "cannot make folder %s: %s", parent,
                            strerror(errno));
-        enum err e = check_user_parent(why);
+        enum err e = check_user_parent(ch->user, why);
         if (e != ERR_OK)
             return e;
     }
@@ -354,12 +356,12 @@ enum err channel_create(struct channel *ch, const char *name, gid_t group,
 {
     enum place place;
     channel_blank(ch, name);
-    enum err e = locate(name, ch->dir, &place, why);
+    enum err e = locate(name, ch->user, ch->dir, &place, why);
     if (e == ERR_OK)
         e = make_parents(ch, name, &place, why);
     if (e == ERR_OK)
         e = open_folder(ch, place, why);
-    if (e == ERR_OK && ch->owner != geteuid())
+    if (e == ERR_OK && ch->owner != ch->user)
         e = err_say(why, ERR_DENIED,
                     "channel '%s': folder %s belongs to uid %u: choose another "
                     "--channel, or set MQREDIS_DIR",
@@ -569,30 +571,59 @@ fail:
     return ERR_SYS;
 }
 
+static enum err open_entry(const struct channel *ch, const char *name,
+                           int flags, int *fd)
+{
+    *fd = openat(ch->dirfd, name, flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (*fd >= 0)
+        return ERR_OK;
+    if (errno == ENOENT)
+        return ERR_ABSENT;
+    if (errno == ENXIO)
+        return ERR_CLOSED;
+    return errno == EACCES || errno == ELOOP ? ERR_DENIED : ERR_SYS;
+}
+
+/* Closes what is no FIFO, or can't be looked at. */
+static enum err check_fifo(int *fd)
+{
+    struct stat st;
+    enum err e = fstat(*fd, &st) < 0    ? ERR_SYS
+                 : S_ISFIFO(st.st_mode) ? ERR_OK
+                                        : ERR_DENIED;
+    if (e == ERR_OK)
+        return ERR_OK;
+    int saved = errno;
+    close(*fd);
+    *fd = -1;
+    errno = saved;
+    return e;
+}
+
 enum err channel_open_fifo(const struct channel *ch, const char *name,
                            int flags, int *fd)
 {
-    int opened =
-        openat(ch->dirfd, name, flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    if (opened < 0) {
-        if (errno == ENOENT)
-            return ERR_ABSENT;
-        if (errno == ENXIO)
-            return ERR_CLOSED;
-        return errno == EACCES || errno == ELOOP ? ERR_DENIED : ERR_SYS;
-    }
-    struct stat st;
-    enum err e = fstat(opened, &st) < 0  ? ERR_SYS
-                 : S_ISFIFO(st.st_mode) ? ERR_OK
-                                        : ERR_DENIED;
-    if (e == ERR_OK) {
-        *fd = opened;
-        return ERR_OK;
-    }
+    enum err e = open_entry(ch, name, flags, fd);
+    return e == ERR_OK ? check_fifo(fd) : e;
+}
+
+enum err channel_open_life(const struct channel *ch, const char *name, int *fd)
+{
+    enum err e = open_entry(ch, name, O_RDONLY, fd);
+    if (e != ERR_OK)
+        return e;
+    char byte;
+    ssize_t n = read(*fd, &byte, 1);
+    if (n < 0 && errno == EAGAIN)
+        return ERR_OK; /* only a FIFO with a writer says that */
     int saved = errno;
-    close(opened);
+    e = check_fifo(fd);
+    if (e != ERR_OK || n > 0)
+        return e;
+    close(*fd);
+    *fd = -1;
     errno = saved;
-    return e;
+    return n == 0 ? ERR_CLOSED : ERR_SYS;
 }
 
 /* ---- the end ---- */

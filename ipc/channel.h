@@ -34,11 +34,12 @@
 struct channel {
     char name[CHANNEL_NAME_MAX + 1]; /* for messages: the folder's last part */
     char dir[PATH_MAX];
-    int dirfd;     /* O_PATH */
-    int reply_fd;  /* reply/, O_PATH for workers, readable for the manager */
+    int dirfd;      /* O_PATH */
+    int reply_fd;   /* reply/, O_PATH for workers, readable for the manager */
     int payload_fd; /* payload/, readable; -1 for workers */
-    uid_t owner;   /* of the folder */
-    gid_t group;   /* of the folder, CHANNEL_NO_GROUP unless --group */
+    uid_t owner;    /* of the folder */
+    uid_t user;     /* the effective one, when it was opened */
+    gid_t group;    /* of the folder, CHANNEL_NO_GROUP unless --group */
 };
 
 /* All FIFOs and files of the folder are 0600 for an owner-only channel. With a
@@ -114,7 +115,15 @@ MUST_CHECK enum err channel_make_fifo(const struct channel *ch,
 MUST_CHECK enum err channel_open_fifo(const struct channel *ch,
                                       const char *name, int flags, int *fd);
 
-/* The mode for a FIFO or file which group members use: `with_group`, or 0600. */
+/* Opens a FIFO of the folder for reading if somebody holds it open for writing:
+ * a reader that comes after the writer's death never sees HUP, so one read
+ * asks (it takes a byte, if there is one). ERR_CLOSED: nobody does. Else as
+ * channel_open_fifo. */
+MUST_CHECK enum err channel_open_life(const struct channel *ch,
+                                      const char *name, int *fd);
+
+/* The mode for a FIFO or file which group members use: `with_group`, or 0600.
+ */
 mode_t channel_mode(const struct channel *ch, mode_t with_group);
 
 /* Gives an open object the channel's group (when it has one) and `mode`. */

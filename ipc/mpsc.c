@@ -427,7 +427,7 @@ static enum err open_queue(struct mpsc_sender *tx, const struct channel *ch,
     if (fstat(tx->mq, &st) < 0 || !attributes(tx->mq, &capacity, &tx->msgsize))
         return err_say(why, ERR_SYS, "channel '%s': cannot read queue %s: %s",
                        ch->name, q->name, strerror(errno));
-    if (st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != ch->owner)
+    if (st.st_uid != 0 && st.st_uid != ch->user && st.st_uid != ch->owner)
         return err_say(why, ERR_DENIED,
                        "channel '%s': queue %s belongs to uid %u, which is "
                        "neither you nor the channel's owner",
@@ -440,17 +440,11 @@ enum err mpsc_open(struct mpsc_sender *tx, const struct channel *ch,
 {
     tx->mq = (mqd_t)-1;
     tx->senders_fd = tx->receiver_fd = -1;
-    enum err e = channel_open_fifo(ch, "receiver", O_RDONLY, &tx->receiver_fd);
-    if (e == ERR_ABSENT)
+    enum err e = channel_open_life(ch, "receiver", &tx->receiver_fd);
+    if (e == ERR_ABSENT || e == ERR_CLOSED)
         return say_nobody(ch, why);
     if (e != ERR_OK)
         return say_bad_fifo(e, ch, "receiver", why);
-    /* A reader that comes after the writer's death never sees HUP. */
-    char byte;
-    if (read(tx->receiver_fd, &byte, 1) == 0) {
-        e = say_nobody(ch, why);
-        goto fail;
-    }
     struct channel_queue q;
     e = channel_read_queue(ch, &q);
     if (e != ERR_OK) {

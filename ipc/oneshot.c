@@ -38,13 +38,13 @@ void oneshot_name(char name[ONESHOT_NAME_MAX], uint64_t client, uint64_t slot)
 
 /* ---- the requester ---- */
 
-void oneshot_pool_init(struct oneshot_pool *pool, int reply_fd, uid_t owner,
+void oneshot_pool_init(struct oneshot_pool *pool, int reply_fd, bool foreign,
                        uint64_t client)
 {
     memset(pool, 0, sizeof(*pool));
     pool->reply_fd = reply_fd;
     pool->payload_fd = -1;
-    pool->owner = owner;
+    pool->foreign = foreign;
     pool->client = client;
 }
 
@@ -73,7 +73,7 @@ static enum err make_slot(struct oneshot_pool *pool, struct oneshot *slot)
                     O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     /* In a group's channel the manager is another user: it may write, through
      * the group that the setgid folder gave the FIFO. */
-    bool ok = fd >= 0 && (pool->owner == geteuid() || fchmod(fd, 0620) == 0) &&
+    bool ok = fd >= 0 && (!pool->foreign || fchmod(fd, 0620) == 0) &&
               give_name(pool->reply_fd, temporary, name);
     if (!ok) {
         int saved = errno;
@@ -104,7 +104,7 @@ enum err oneshot_payload(struct oneshot_pool *pool, const struct channel *ch,
         e = payload_folder(ch, &pool->payload_fd);
     if (e != ERR_OK)
         return e;
-    return payload_make(&slot->payload, pool->payload_fd, pool->owner,
+    return payload_make(&slot->payload, pool->payload_fd, pool->foreign,
                         pool->client, slot->slot);
 }
 

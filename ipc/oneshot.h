@@ -21,8 +21,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "ipc/err.h"
 #include "ipc/channel.h"
+#include "ipc/err.h"
 #include "ipc/message.h"
 #include "ipc/payload.h"
 
@@ -40,15 +40,16 @@ struct oneshot {
 struct oneshot_pool {
     int reply_fd;   /* borrowed: the channel's reply folder */
     int payload_fd; /* its payload folder, opened when needed; -1 */
-    uid_t owner;  /* of the channel: who else must be able to write */
+    bool foreign; /* the channel is another user's, who must be able to write */
     uint64_t client;
     uint64_t next_slot;
     size_t idle_count;
     struct oneshot idle[ONESHOT_IDLE_MAX];
 };
 
-/* `client` is random and not 0. Nothing is made yet. */
-void oneshot_pool_init(struct oneshot_pool *pool, int reply_fd, uid_t owner,
+/* `foreign`: the channel's owner is not the caller. `client` is random and not
+ * 0. Nothing is made yet. */
+void oneshot_pool_init(struct oneshot_pool *pool, int reply_fd, bool foreign,
                        uint64_t client);
 
 /* Takes an idle slot, or makes one. ERR_SYS (errno: EMFILE, ENOSPC...). */

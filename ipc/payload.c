@@ -21,7 +21,7 @@ enum err payload_folder(const struct channel *ch, int *fd)
 
 /* ---- the requester ---- */
 
-enum err payload_make(struct payload *p, int folder, uid_t owner,
+enum err payload_make(struct payload *p, int folder, bool foreign,
                       uint64_t client, uint64_t slot)
 {
     if (p->fd >= 0)
@@ -34,7 +34,7 @@ enum err payload_make(struct payload *p, int folder, uid_t owner,
         return ERR_SYS;
     /* In a group's channel the manager is another user: it may read, through
      * the group that the setgid folder gave the file. */
-    if (owner != geteuid() && fchmod(fd, 0640) < 0) {
+    if (foreign && fchmod(fd, 0640) < 0) {
         int saved = errno;
         unlinkat(folder, name, 0);
         close(fd);

@@ -39,9 +39,9 @@ struct payload {
  * ERR_SYS. */
 MUST_CHECK enum err payload_folder(const struct channel *ch, int *fd);
 
-/* Makes the slot's file unless it has one. `owner` is the channel's. ERR_SYS,
+/* Makes the slot's file unless it has one. `foreign` as in the pool. ERR_SYS,
  * errno says why (ENOSPC, EMFILE...). */
-MUST_CHECK enum err payload_make(struct payload *p, int folder, uid_t owner,
+MUST_CHECK enum err payload_make(struct payload *p, int folder, bool foreign,
                                  uint64_t client, uint64_t slot);
 
 /* Writes at an offset. ERR_SYS. */

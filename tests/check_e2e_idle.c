@@ -109,7 +109,8 @@ static void connect_clients(void)
     for (int i = 0; i < CLIENTS; i++) {
         uint64_t id;
         ck_assert_int_eq(random_id(&id), ERR_OK);
-        oneshot_pool_init(&pools[i], client.ch.reply_fd, client.ch.owner, id);
+        oneshot_pool_init(&pools[i], client.ch.reply_fd,
+                          client.ch.owner != client.ch.user, id);
         client.pool = pools[i];
         struct e2e_call *c = &calls[i % 32];
         ck_assert_int_eq(e2e_begin(&client, c, 1, payload, len, TIMEOUT_MS),

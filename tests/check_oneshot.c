@@ -34,7 +34,7 @@ static int open_reply(void)
 
 static void pool_new(struct oneshot_pool *pool, uint64_t client)
 {
-    oneshot_pool_init(pool, open_reply(), geteuid(), client);
+    oneshot_pool_init(pool, open_reply(), false, client);
 }
 
 static void pool_end(struct oneshot_pool *pool)
@@ -223,7 +223,7 @@ static void hold_a_slot(void *arg)
 {
     struct reader *r = arg;
     struct oneshot_pool pool;
-    oneshot_pool_init(&pool, r->reply_fd, geteuid(), CLIENT);
+    oneshot_pool_init(&pool, r->reply_fd, false, CLIENT);
     struct oneshot slot;
     CHILD_REQUIRE(oneshot_acquire(&pool, &slot) == ERR_OK);
     r->slot = slot.slot;
@@ -270,7 +270,7 @@ static void be_the_child(void *arg)
     int fds = support_count_fds();
     oneshot_pool_disown(pool);
     CHILD_REQUIRE(support_count_fds() == fds - (int)inherited);
-    oneshot_pool_init(pool, pool->reply_fd, geteuid(), client);
+    oneshot_pool_init(pool, pool->reply_fd, false, client);
     struct oneshot slot;
     CHILD_REQUIRE(oneshot_acquire(pool, &slot) == ERR_OK);
     oneshot_abandon(pool, &slot);
@@ -495,7 +495,7 @@ static void member_asks(void *arg)
     if (!support_become(65534, 65534))
         _exit(CHILD_CANNOT);
     CHILD_REQUIRE(channel_open(&mine, m->ch.dir, &why) == ERR_OK);
-    oneshot_pool_init(&pool, mine.reply_fd, mine.owner, CLIENT);
+    oneshot_pool_init(&pool, mine.reply_fd, mine.owner != mine.user, CLIENT);
     CHILD_REQUIRE(oneshot_acquire(&pool, &slot) == ERR_OK);
     m->slot = slot.slot;
     m->ready = 1;
@@ -599,7 +599,7 @@ START_TEST(test_root_gets_its_reply_on_another_users_channel)
     }
     enum err e = channel_open(&mine, "./of-another-user", &why);
     ck_assert_msg(e == ERR_OK, "%s", why.text);
-    oneshot_pool_init(&pool, mine.reply_fd, mine.owner, CLIENT);
+    oneshot_pool_init(&pool, mine.reply_fd, mine.owner != mine.user, CLIENT);
     struct oneshot slot = acquire(&pool);
     m->slot = slot.slot;
     m->checked = 1;

@@ -46,7 +46,7 @@ static void place_open(struct place *p)
     p->reply = openat(p->ch.dirfd, "reply", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     ck_assert_int_ge(p->reply, 0);
     ck_assert(payload_folder(&p->ch, &p->folder) == ERR_OK);
-    oneshot_pool_init(&p->pool, p->reply, geteuid(), CLIENT);
+    oneshot_pool_init(&p->pool, p->reply, false, CLIENT);
 }
 
 static void place_close(struct place *p)
@@ -142,8 +142,7 @@ START_TEST(test_file_of_a_group_channel_can_be_read_by_the_manager)
     struct stat st;
     struct payload file = {.fd = -1};
     place_open(&p);
-    ck_assert(payload_make(&file, p.folder, geteuid() + 1, CLIENT, 1) ==
-              ERR_OK);
+    ck_assert(payload_make(&file, p.folder, true, CLIENT, 1) == ERR_OK);
     ck_assert_int_eq(fstat(file.fd, &st), 0);
     ck_assert_uint_eq(st.st_mode & 07777, 0640);
     payload_drop(&file, p.folder, CLIENT, 1);
@@ -158,11 +157,11 @@ START_TEST(test_squatted_name_is_refused)
     struct payload file = {.fd = -1};
     place_open(&p);
     close(openat(p.folder, name_of(7), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-    ck_assert(payload_make(&file, p.folder, geteuid(), CLIENT, 7) == ERR_SYS);
+    ck_assert(payload_make(&file, p.folder, false, CLIENT, 7) == ERR_SYS);
     ck_assert_int_eq(errno, EEXIST);
     ck_assert_int_eq(unlinkat(p.folder, name_of(7), 0), 0);
     ck_assert_int_eq(symlinkat("elsewhere", p.folder, name_of(7)), 0);
-    ck_assert(payload_make(&file, p.folder, geteuid(), CLIENT, 7) == ERR_SYS);
+    ck_assert(payload_make(&file, p.folder, false, CLIENT, 7) == ERR_SYS);
     ck_assert_int_eq(errno, EEXIST);
     ck_assert_int_eq(file.fd, -1);
     place_close(&p);

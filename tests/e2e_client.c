@@ -34,7 +34,7 @@ enum err e2e_client_open(struct e2e_client *c, const char *channel)
         channel_close(&c->ch);
         return e;
     }
-    oneshot_pool_init(&c->pool, c->ch.reply_fd, c->ch.owner, id);
+    oneshot_pool_init(&c->pool, c->ch.reply_fd, c->ch.owner != c->ch.user, id);
     return ERR_OK;
 }
 

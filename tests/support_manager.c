@@ -30,7 +30,8 @@ void desk_open(struct desk *d, uint32_t max_open, size_t reader_limit,
     d->answers.now_ns = clock_ns();
     ck_assert_int_eq(random_id(&client), ERR_OK);
     ck_assert_int_eq(random_stream_init(&d->ids), ERR_OK);
-    oneshot_pool_init(&d->pool, d->ch.reply_fd, d->ch.owner, client);
+    oneshot_pool_init(&d->pool, d->ch.reply_fd, d->ch.owner != d->ch.user,
+                      client);
 }
 
 void desk_close(struct desk *d)

@@ -111,8 +111,8 @@ static enum mqredis_status link_open(const struct mqredis *mq,
         channel_close(&link->ch);
         goto fail;
     }
-    oneshot_pool_init(&link->pool, link->ch.reply_fd, link->ch.owner,
-                      seed.client);
+    oneshot_pool_init(&link->pool, link->ch.reply_fd,
+                      link->ch.owner != link->ch.user, seed.client);
     link->ids.state = seed.ids;
     link->pid = (uint32_t)getpid();
     link->refs = 1;

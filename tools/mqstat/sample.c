@@ -73,18 +73,13 @@ static enum err read_status(struct sample *s, const struct channel *ch)
 static enum alive find_life(const struct channel *ch)
 {
     int fd;
-    enum err e = channel_open_fifo(ch, "receiver", O_RDONLY, &fd);
-    if (e == ERR_ABSENT)
+    enum err e = channel_open_life(ch, "receiver", &fd);
+    if (e == ERR_ABSENT || e == ERR_CLOSED)
         return ALIVE_NO;
     if (e != ERR_OK)
         return ALIVE_UNKNOWN;
-    /* Nobody ever writes to it: 0 is the end of file of a FIFO without a
-     * writer. */
-    char byte;
-    ssize_t n = read(fd, &byte, 1);
-    bool here = n > 0 || (n < 0 && errno == EAGAIN);
     close(fd);
-    return here ? ALIVE_YES : ALIVE_NO;
+    return ALIVE_YES;
 }
 
 static pid_t read_lock_pid(const struct channel *ch)
