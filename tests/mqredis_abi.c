@@ -2,7 +2,7 @@
  * Prints what a C compiler makes of mqredis.h: size and fields of each public
  * struct and the numbers of each enum, one a line:
  *
- *     struct mqredis_reply 88
+ *     struct mqredis_reply 72
  *     field mqredis_reply.len 32 8
  *     enum MQREDIS_STRING 1
  *
@@ -52,6 +52,8 @@ static void print_error_and_info(void)
     FIELD(mqredis_info, state);
     FIELD(mqredis_info, server);
     FIELD(mqredis_info, last_error);
+    FIELD(mqredis_info, resp);
+    FIELD(mqredis_info, db);
 }
 
 static void print_event(void)
@@ -95,6 +97,11 @@ static void print_numbers(void)
     NUMBER(MQREDIS_VERBATIM);
     NUMBER(MQREDIS_BATCH);
     NUMBER(MQREDIS_FAILURE);
+    NUMBER(MQREDIS_RAW_ALONE);
+    NUMBER(MQREDIS_RAW_BATCH);
+    NUMBER(MQREDIS_TOPIC_CHANNEL);
+    NUMBER(MQREDIS_TOPIC_PATTERN);
+    NUMBER(MQREDIS_TOPIC_SHARD);
     NUMBER(MQREDIS_MESSAGE);
     NUMBER(MQREDIS_SUBSCRIBED);
     NUMBER(MQREDIS_LAGGED);

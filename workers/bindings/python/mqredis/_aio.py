@@ -7,16 +7,20 @@ of its own, so that nobody else waits for its requests.
 """
 
 import asyncio
+import time
 
 from . import _handle
 from ._errors import Invalid, MqredisError, NoMemory, Unavailable
 from ._handle import Mqredis, checked, get_ident, settle
-from ._stream import LOOK_S, Stream
-from ._values import encode, pack, value_at
+from ._stream import LOOK_S, Gap, Stream
+from ._values import encode, value_at
 
 # Requests in flight of one AsyncMqredis; further ones wait for their turn. The
 # library holds that many messages back when the queue is full.
 IN_FLIGHT = 1000
+
+# How often the library is asked about what no descriptor tells.
+ASK_S = 0.02
 
 
 class AsyncMqredis:
@@ -29,8 +33,9 @@ class AsyncMqredis:
             await asyncio.gather(*(mq.get(key) for key in keys))
     """
 
-    def __init__(self, channel=None, *, timeout=5.0, library=None):
+    def __init__(self, channel=None, *, timeout=5.0, window=64, library=None):
         self._mq = Mqredis(channel, timeout=timeout, library=library)
+        self._mq.window = window
         self._c = self._mq._c
         self._loop = None
         self._fd = -1
@@ -118,10 +123,8 @@ class AsyncMqredis:
     async def command(self, *arguments):
         """Any command; see Mqredis.command."""
         loop = self._here()
-        count, argv, lengths = pack(arguments)
         async with self._room:
-            request = self._mq._quickly(self._c.submit_argv, count, argv, lengths)
-            return await self._answer(loop, request)
+            return await self._answer(loop, self._mq._submit(arguments))
 
     async def get(self, key):
         """GET: bytes, or None."""
@@ -167,13 +170,13 @@ class AsyncMqredis:
         return await self._subscribe(patterns, True)
 
     async def _subscribe(self, names, patterns):
-        # Waits for Redis's confirmation, which the library does by sleeping:
-        # the one thing that is left to a thread. A stream that nobody waits for
-        # any more closes itself.
-        names = [encode(name) for name in names]
-        loop = self._here()
-        stream = await loop.run_in_executor(None, Stream, self._mq, names, patterns)
-        return AsyncStream(stream)
+        stream = AsyncStream(self._mq, [encode(name) for name in names], patterns)
+        try:
+            await stream._confirm()
+        except BaseException:
+            stream.close()
+            raise
+        return stream
 
     # ---- the rest ----
 
@@ -198,7 +201,7 @@ class AsyncMqredis:
             except Unavailable:
                 if end is not None and loop.time() >= end:
                     raise
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(ASK_S)
 
     def info(self):
         """What is known about the channel; see Mqredis.info."""
@@ -244,18 +247,35 @@ class AsyncStream:
     """Stream for coroutines: `async for event in stream`. For one task at a
     time."""
 
-    def __init__(self, stream):
-        self._stream = stream
+    def __init__(self, mq, names, patterns):
+        self._what = mq, names, patterns
+        self._ended = None
+        self._gap = None
+        self._stream = Stream(mq, names, patterns, wait=False)
+
+    async def _confirm(self):
+        """Waits until Redis has confirmed all names, or the library says why it
+        has not: for which it is to be asked."""
+        while not self._stream.confirm():
+            await self._readable(ASK_S)
 
     async def next(self):
         """Waits for the next event."""
+        if self._gap is not None:
+            gap, self._gap = self._gap, None
+            return gap
         while True:
-            event = self._stream.take()
+            try:
+                event = self._stream.take()
+            except MqredisError:
+                self._ended = self._ended or time.monotonic()
+                raise
             if event is not None:
                 return event
-            await self._readable()
+            await self._readable(LOOK_S)
 
-    async def _readable(self):
+    async def _readable(self, seconds):
+        """Waits until there may be an event, for some time at most."""
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
 
@@ -265,7 +285,7 @@ class AsyncStream:
 
         fd = self._stream.fileno()
         loop.add_reader(fd, tell)
-        look = loop.call_later(LOOK_S, tell)
+        look = loop.call_later(seconds, tell)
         try:
             await ready
         finally:
@@ -279,11 +299,29 @@ class AsyncStream:
         return await self.next()
 
     async def renew(self, timeout=5.0):
-        """Subscribes once more after an end; see Stream.renew."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._stream.renew, timeout)
+        """Subscribes once more after an end, waiting for a manager for so long.
+        The next event is a Gap."""
+        end = None if timeout is None else time.monotonic() + timeout
+        ended = self._ended or time.monotonic()
+        while True:
+            new = None
+            try:
+                new = AsyncStream(*self._what)
+                await new._confirm()
+                break
+            except BaseException as why:
+                if new is not None:
+                    new.close()
+                in_time = end is None or time.monotonic() < end
+                if not isinstance(why, Unavailable) or not in_time:
+                    raise
+            await asyncio.sleep(ASK_S)
+        self._stream.close()
+        self._stream, self._ended = new._stream, None
+        self._gap = Gap(time.monotonic() - ended)
 
     def close(self):
+        """Ends the subscription; harmless when it has ended."""
         self._stream.close()
 
     async def aclose(self):

@@ -17,7 +17,7 @@ from threading import get_ident
 
 from . import _library, _stream
 from ._errors import Closed, Invalid, MqredisError, NoMemory, of_status
-from ._values import encode, pack, value_at
+from ._values import encode, pack, resp, value_at
 
 # Calls that may last longer than that are made of shorter waits, between which
 # Python gets to see signals, such as Ctrl-C.
@@ -27,7 +27,7 @@ _SLICE_MS = 200
 Info = namedtuple(
     "Info",
     "queue_depth queue_capacity message_size manager_pid connected state "
-    "server last_error",
+    "server last_error resp db",
 )
 Info.__doc__ = "What a handle sees of its channel: struct mqredis_info."
 
@@ -107,7 +107,7 @@ class Mqredis:
             self._handle = handle
             self._leftover.append(handle)
             _handles.add(self)
-        self._spin = 0.0
+        self._spin, self._window = 0.0, 64
         self.timeout = timeout
         if spin:
             self.spin = spin
@@ -192,6 +192,20 @@ class Mqredis:
         microseconds = min(_milliseconds(seconds * 1000), 10000)
         self._spin = seconds
         self._quickly(self._c.set_spin, microseconds)
+
+    @property
+    def window(self):
+        """How many messages of submitted requests may be in flight, 64 at first and
+        4096 at most; further ones gather unsent. More are for who submits many
+        commands that block in Redis."""
+        return self._window
+
+    @window.setter
+    def window(self, messages):
+        if not isinstance(messages, int) or not 1 <= messages <= 4096:
+            raise ValueError("a window is 1 to 4096 messages: %r" % (messages,))
+        self._window = messages
+        self._quickly(self._c.set_window, messages)
 
     def _quickly(self, function, *arguments):
         """Calls what wants the handle."""
@@ -312,14 +326,17 @@ class Mqredis:
     def submit(self, *arguments):
         """Starts a command and returns its Request. What is submitted before the
         next wait travels in few messages."""
-        count, argv, lengths = pack(arguments)
-        self._users.append(get_ident())
-        try:
-            return Request(
-                self, self._c.submit_argv(self._enter(), count, argv, lengths)
-            )
-        finally:
-            self._leave()
+        return Request(self, self._submit(arguments))
+
+    def _submit(self, arguments):
+        """The address of a request."""
+        if blocks(arguments):
+            # In a message of its own: only so the manager learns at once that it
+            # was given up, and takes no element for it.
+            data = resp(arguments)
+            alone = _library.RAW_ALONE
+            return self._quickly(self._c.submit_raw, data, len(data), 1, alone)
+        return self._quickly(self._c.submit_argv, *pack(arguments))
 
     def submit_batch(self, commands):
         """The same for a batch."""
@@ -375,6 +392,8 @@ class Mqredis:
                 text.decode("utf-8", "replace")
                 for text in (info.state, info.server, info.last_error)
             ),
+            info.resp,
+            info.db,
         )
 
     @property
@@ -400,6 +419,18 @@ def asks_for_old(options):
     return any(
         isinstance(o, (str, bytes)) and encode(o).upper() == b"GET" for o in options
     )
+
+
+_BLOCKING = frozenset(
+    b"BLPOP BRPOP BLMOVE BRPOPLPUSH BZPOPMIN BZPOPMAX BLMPOP BZMPOP XREAD "
+    b"XREADGROUP WAIT WAITAOF".split()
+)
+
+
+def blocks(arguments):
+    """Whether it is a command that may sleep in Redis."""
+    name = arguments[0] if arguments else b""
+    return isinstance(name, (str, bytes)) and encode(name).upper() in _BLOCKING
 
 
 def checked(command):

@@ -21,6 +21,12 @@ STRING, ARRAY, INTEGER, NIL, STATUS, ERROR, DOUBLE, BOOL, MAP, SET = range(1, 11
 PUSH, BIGNUM, VERBATIM = 12, 13, 14
 BATCH, FAILURE = 64, 65
 
+# enum mqredis_raw_flag
+RAW_ALONE, RAW_BATCH = 1, 2
+
+# enum mqredis_topic
+TOPIC_CHANNEL, TOPIC_PATTERN, TOPIC_SHARD = 1, 2, 3
+
 # enum mqredis_event_type
 MESSAGE, SUBSCRIBED, LAGGED, GAP, END = range(1, 6)
 
@@ -61,6 +67,8 @@ class Info(Structure):
         ("state", c_char * 16),
         ("server", c_char * 160),
         ("last_error", c_char * 256),
+        ("resp", c_int),
+        ("db", c_uint),
     ]
 
 
@@ -95,6 +103,7 @@ PROTOTYPES = {
     "mqredis_close": (None, [c_void_p]),
     "mqredis_set_timeout": (None, [c_void_p, c_int64]),
     "mqredis_set_spin": (None, [c_void_p, c_uint]),
+    "mqredis_set_window": (None, [c_void_p, c_uint]),
     "mqredis_wait_ready": (c_int, [c_void_p, c_int64, _error]),
     "mqredis_info": (c_int, [c_void_p, POINTER(Info), _error]),
     "mqredis_command_argv": (c_void_p, [c_void_p, c_size_t, _strings, _sizes]),
@@ -107,6 +116,10 @@ PROTOTYPES = {
     "mqredis_transaction_run": (c_void_p, [c_void_p]),
     "mqredis_batch_submit": (c_void_p, [c_void_p]),
     "mqredis_submit_argv": (c_void_p, [c_void_p, c_size_t, _strings, _sizes]),
+    "mqredis_submit_raw": (
+        c_void_p,
+        [c_void_p, c_char_p, c_size_t, c_size_t, c_uint],
+    ),
     "mqredis_flush": (None, [c_void_p]),
     "mqredis_wait": (c_void_p, [c_void_p]),
     "mqredis_wait_done": (c_bool, [c_void_p, c_int64]),
@@ -115,6 +128,10 @@ PROTOTYPES = {
     "mqredis_fd": (c_int, [c_void_p]),
     "mqredis_subscribe": (c_void_p, [c_void_p, c_size_t, _strings, _sizes, _error]),
     "mqredis_psubscribe": (c_void_p, [c_void_p, c_size_t, _strings, _sizes, _error]),
+    "mqredis_stream_open": (
+        c_void_p,
+        [c_void_p, c_int, c_size_t, _strings, _sizes, _error],
+    ),
     "mqredis_stream_next": (c_bool, [c_void_p, c_int64, POINTER(Event)]),
     "mqredis_stream_fd": (c_int, [c_void_p]),
     "mqredis_stream_renew": (c_int, [c_void_p, c_int64, _error]),
@@ -125,6 +142,7 @@ QUICK = {
     "mqredis_version",
     "mqredis_set_timeout",
     "mqredis_set_spin",
+    "mqredis_set_window",
     "mqredis_free",
     "mqredis_batch_new",
     "mqredis_batch_add_argv",

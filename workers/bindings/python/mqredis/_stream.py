@@ -18,6 +18,8 @@ from ._values import bytes_at, pack
 # One who sleeps on the descriptor for longer is to ask the library in between.
 LOOK_S = 2.0
 
+CONFIRMED = object()
+
 Message = namedtuple("Message", "channel data pattern")
 Message.__doc__ = "A message; `pattern` is None unless a pattern matched it."
 Lagged = namedtuple("Lagged", "count")
@@ -36,7 +38,7 @@ class Stream:
                 ...
     """
 
-    def __init__(self, handle, names, patterns):
+    def __init__(self, handle, names, patterns, wait=True):
         self._owner = handle
         self._stream = None
         self._generation = _handle.generation()
@@ -47,8 +49,15 @@ class Stream:
         count, argv, lengths = pack(names)
         why = _library.Error()
         lib = handle._c
-        call = lib.psubscribe if patterns else lib.subscribe
-        self._stream = handle._quickly(call, count, argv, lengths, byref(why))
+        if wait:
+            call = lib.psubscribe if patterns else lib.subscribe
+            arguments = (count, argv, lengths, byref(why))
+        else:
+            call = lib.stream_open
+            kind = _library.TOPIC_PATTERN if patterns else _library.TOPIC_CHANNEL
+            arguments = (kind, count, argv, lengths, byref(why))
+        self._confirmed = wait
+        self._stream = handle._quickly(call, *arguments)
         if not self._stream:
             raise of_status(why.status, why.text)
 
@@ -87,12 +96,21 @@ class Stream:
             if kind == _library.END:
                 text = bytes_at(event.data, event.len) if event.len else b""
                 raise of_status(event.status, text)
-            # SUBSCRIBED: making the stream has waited for that.
+            # SUBSCRIBED. Making the stream has waited for that, unless it is told.
+            if not self._confirmed:
+                self._confirmed = True
+                return CONFIRMED
         return None
 
     def take(self):
         """The next event if it is there, else None. Never sleeps."""
-        return self._call(self._one)
+        event = self._call(self._one)
+        return self._call(self._one) if event is CONFIRMED else event
+
+    def confirm(self):
+        """Of a stream made without waiting: whether Redis has confirmed all names;
+        if not, it is to be asked again. Never sleeps."""
+        return self._confirmed or self._call(self._one) is CONFIRMED
 
     def next(self, timeout=None):
         """Waits for the next event; None when `timeout` seconds passed first."""

@@ -1,12 +1,10 @@
 """Python's values to the arguments of a command, and replies to values.
 
-A reply is a tree in the library's memory. It is copied into Python's values, by
-address and without a ctypes object for each node, and freed at once: so nothing
-here has an owner to care for.
+A reply is a tree in the library's memory. It is copied into Python's values and
+freed at once: so nothing here has an owner to care for.
 """
 
 import ctypes
-import struct
 
 from . import _errors
 from . import _library as c
@@ -67,6 +65,14 @@ def pack(arguments):
     return count, strings(*arguments), sizes(*map(len, arguments))
 
 
+def resp(arguments):
+    """A command as Redis reads it."""
+    parts = [b"*%d\r\n" % len(arguments)]
+    for argument in map(encode, arguments):
+        parts += (b"$%d\r\n" % len(argument), argument, b"\r\n")
+    return b"".join(parts)
+
+
 # ---- replies ----
 
 
@@ -76,22 +82,16 @@ class Verbatim(bytes):
     format = "txt"
 
 
-# struct mqredis_reply, as Reply has it: one unpacking is quicker than reading
-# attribute by attribute.
-NODE = struct.Struct("@iiqdPN4sNPP")
-assert NODE.size == ctypes.sizeof(c.Reply)
-
-
 def _string(node):
-    return bytes_at(node[4], node[5])
+    return bytes_at(node.str, node.len)
 
 
 def _status(node):
-    return bytes_at(node[4], node[5]).decode("utf-8", "replace")
+    return bytes_at(node.str, node.len).decode("utf-8", "replace")
 
 
 def _integer(node):
-    return node[2]
+    return node.integer
 
 
 def _nil(node):
@@ -103,15 +103,15 @@ def _error(node):
 
 
 def _double(node):
-    return node[3]
+    return node.real
 
 
 def _bool(node):
-    return node[2] != 0
+    return node.integer != 0
 
 
 def _bignum(node):
-    digits = bytes_at(node[4], node[5])
+    digits = bytes_at(node.str, node.len)
     try:
         return int(digits)
     except ValueError:
@@ -120,20 +120,20 @@ def _bignum(node):
 
 
 def _verbatim(node):
-    value = Verbatim(bytes_at(node[4], node[5]))
-    value.format = node[6].rstrip(b"\0").decode("ascii", "replace")
+    value = Verbatim(bytes_at(node.str, node.len))
+    value.format = node.format.decode("ascii", "replace")
     return value
 
 
 def _failure(node):
-    return _errors.of_status(node[1], bytes_at(node[4], node[5]))
+    return _errors.of_status(node.status, bytes_at(node.str, node.len))
 
 
 def _list(node):
-    count = node[7]
+    count = node.elements
     if count == 0:
         return []
-    addresses = memoryview(bytes_at(node[8], count * _POINTER)).cast("N")
+    addresses = memoryview(bytes_at(node.element, count * _POINTER)).cast("N")
     return [value_at(address) for address in addresses]
 
 
@@ -177,10 +177,11 @@ _DECODERS = {
 }
 
 
-def value_at(address, size=NODE.size, unpack=NODE.unpack):
+def value_at(address, reply_at=c.Reply.from_address):
     """The value of the reply at an address. Errors, Redis's and the library's,
     are values too: exceptions that were not raised."""
-    node = unpack(bytes_at(address, size))
-    if node[0] == 1:
-        return bytes_at(node[4], node[5])
-    return _DECODERS[node[0]](node)
+    node = reply_at(address)
+    kind = node.type
+    if kind == 1:
+        return bytes_at(node.str, node.len)
+    return _DECODERS[kind](node)

@@ -126,6 +126,41 @@ class Aio(support.HostCase):
 
         self.run_with(body, timeout=None)
 
+    def test_given_up_beside_others_it_takes_no_element(self):
+        async def body(aio):
+            # Submitted in one round of the loop; the others go on waiting.
+            first, blocked, last = (
+                asyncio.ensure_future(aio.command("blpop", key, 0))
+                for key in ("first", "l", "last")
+            )
+            clients = lambda n: b"blocked_clients:%d" % n in self.redis("INFO")
+            await asyncio.sleep(0.02)
+            self.assertTrue(support.until(lambda: clients(3)))
+            blocked.cancel()
+            await asyncio.sleep(0.02)
+            self.assertTrue(support.until(lambda: clients(2)))
+            await aio.command("RPUSH", "l", "v")
+            self.assertEqual(await aio.command("LLEN", "l"), 1)
+            await aio.batch([("RPUSH", "first", 1), ("RPUSH", "last", 2)])
+            self.assertEqual(await first, [b"first", b"1"])
+            self.assertEqual(await last, [b"last", b"2"])
+
+        self.run_with(body)
+
+    def test_a_window_for_many_that_block(self):
+        async def body(aio):
+            blocked = [
+                asyncio.ensure_future(aio.command("BLPOP", "l%d" % i, 0))
+                for i in range(100)
+            ]
+            await asyncio.sleep(0)
+            self.assertEqual(await aio.command("PING"), "PONG")
+            for task in blocked:
+                task.cancel()
+            await asyncio.wait(blocked)
+
+        self.run_with(body, window=200)
+
     def test_cancelled_before_it_was_sent_is_not_executed(self):
         async def body(aio):
             await aio.command("PING")
@@ -317,6 +352,24 @@ class AioStreams(support.HostCase):
                         await waiting
                     await aio.command("PUBLISH", "pq", "w")
                     self.assertEqual((await stream.next()).data, b"w")
+
+        asyncio.run(body())
+
+    def test_nothing_between_confirmation_and_first_look_is_missed(self):
+        async def body():
+            async with mqredis.AsyncMqredis(self.host.channel) as aio:
+                for i in range(50):
+                    making = asyncio.ensure_future(aio.subscribe("x"))
+                    while not making.done():
+                        await aio.command("PUBLISH", "x", i)
+                    stream = await making
+                    await aio.command("PUBLISH", "x", "end")
+                    last = None
+                    while (event := await stream.next()).data != b"end":
+                        # Once one has come, all have.
+                        last = int(event.data)
+                        self.assertEqual(last, i)
+                    stream.close()
 
         asyncio.run(body())
 

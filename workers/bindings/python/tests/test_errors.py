@@ -102,7 +102,7 @@ class OneLine(support.HostCase):
         self.assertTrue(info.connected)
         self.assertEqual(info.state, "connected")
         self.assertIn(self.host.socket, info.server)
-        self.assertEqual(info.message_size, 1024)
+        self.assertEqual((info.message_size, info.resp, info.db), (1024, 2, 0))
 
 
 class Time(support.HostCase):
