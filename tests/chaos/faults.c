@@ -71,7 +71,6 @@ static bool hit_worker(struct world *w, enum fault fault)
         return scarcity_limit(w, &seat->player, fault == FAULT_WORKER_FILES,
                               ms);
     if (fault == FAULT_WORKER_STOP) {
-        seat->history->stops++;
         world_stop(&seat->player, ms);
         return true;
     }

@@ -25,6 +25,7 @@ void hand_note_wait(struct hand *w, struct watch_hand watch,
     w->h->late_count += until_ns - due > LATE_GOAL_NS;
     if (until_ns - due > w->h->late_ns) {
         w->h->late_ns = until_ns - due;
+        w->h->late_from_ns = watch.from_ns;
         w->h->late_step = number;
     }
 }

@@ -61,7 +61,8 @@ struct step {
 
 struct history {
     unsigned id;
-    /* How often the harness stopped it; written by the harness. */
+    /* Counted by the harness before it stops the process and before it lets it
+     * go on: whoever waits meanwhile sees another number afterwards. */
     _Atomic unsigned stops;
     bool ended_well;
     uint32_t count;
@@ -78,7 +79,7 @@ struct history {
     uint64_t heard, lagged, gaps, renewed;
     /* The longest wait past a deadline, and which step's; waits that were
      * over LATE_GOAL_NS late. */
-    uint64_t late_ns, late_count;
+    uint64_t late_ns, late_count, late_from_ns;
     uint32_t late_step;
     uint32_t accused_at;  /* `count` at the accusation */
     char accusation[320]; /* the first thing that must not be; "": none */

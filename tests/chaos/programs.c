@@ -185,6 +185,7 @@ void world_start_worker(struct world *w, struct seat *seat)
                                .orders = w->orders};
     pid_t parent = getpid();
     seat->player = (struct player){.born_ns = clock_ns(), .pid = world_fork()};
+    seat->player.stops = &seat->history->stops;
     if (seat->player.pid != 0)
         return;
     prctl(PR_SET_PDEATHSIG, SIGKILL);

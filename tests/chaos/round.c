@@ -286,6 +286,18 @@ static void add_up(const struct world *w, struct total *t)
     t->rounds++;
 }
 
+/* What happened from that second on, for a while. */
+static void show_log_from(const struct world *w, double from)
+{
+    char command[600];
+    fflush(stdout);
+    snprintf(command, sizeof(command),
+             "awk '$2 == \"chaos:\" { on = $1 > %.3f && $1 < %.3f } "
+             "on { print \"    \" $0 }' '%s/log'",
+             from - 1, from + 3, w->dir);
+    (void)!system(command);
+}
+
 /* The machine's noise is what a process that only sleeps sees of it; one that
  * works meets it more than once in a wait. */
 static void check_lateness(struct world *w)
@@ -301,6 +313,7 @@ static void check_lateness(struct world *w)
                      h->id, h->late_step, act_names[h->steps[h->late_step].act],
                      (double)h->late_ns / 1e6, (double)*w->noise_ns / 1e6);
         history_show(h, h->late_step);
+        show_log_from(w, (double)h->late_from_ns / 1e9);
     }
 }
 

@@ -140,13 +140,18 @@ void world_stop(struct player *p, int ms)
     if (p->pid == 0 || p->resume_ns != 0)
         return;
     p->resume_ns = clock_deadline(ms);
+    if (p->stops != NULL)
+        ++*p->stops;
     kill(p->pid, SIGSTOP);
 }
 
 void world_resume(struct player *p)
 {
-    if (p->pid != 0 && p->resume_ns != 0)
+    if (p->pid != 0 && p->resume_ns != 0) {
+        if (p->stops != NULL)
+            ++*p->stops;
         kill(p->pid, SIGCONT);
+    }
     p->resume_ns = 0;
 }
 

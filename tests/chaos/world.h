@@ -28,9 +28,10 @@
 struct player {
     pid_t pid; /* 0: none now */
     uint64_t born_ns;
-    uint64_t resume_ns; /* stopped until then; 0: it is not */
-    uint64_t lift_ns;   /* limited until then; 0: it is not */
-    int limited;        /* RLIMIT_... */
+    _Atomic unsigned *stops; /* NULL: nobody counts them */
+    uint64_t resume_ns;      /* stopped until then; 0: it is not */
+    uint64_t lift_ns;        /* limited until then; 0: it is not */
+    int limited;             /* RLIMIT_... */
     struct rlimit before;
 };
 
