@@ -216,7 +216,9 @@ static void end_of(struct world *w, pid_t pid, int status)
         if (w->seats[i].player.pid == pid)
             end_of_worker(w, &w->seats[i], status);
     if (pid == w->redis.pid) {
-        if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
+        /* SIGTERM: while it was starting, before it has a handler. */
+        if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL &&
+            WTERMSIG(status) != SIGTERM)
             world_accuse(w, "redis died of signal %d", WTERMSIG(status));
         w->redis = (struct player){0};
         if (w->redis_back_ns == 0)
