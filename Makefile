@@ -253,6 +253,13 @@ $(BUILD)/obj/tests/faults/calls.o: ALL_CFLAGS += -U_FORTIFY_SOURCE \
 TESTS += check_chaos
 EXTRA_check_chaos := $(support)
 
+# Cases in other languages, which the suites run one by one.
+script_obj := $(e2e_obj) $(BUILD)/obj/tests/script.o
+script_tests := check_bindings_php check_bindings_node
+TESTS += $(script_tests)
+$(foreach t,$(script_tests),$(eval EXTRA_$(t) := $(script_obj)))
+$(BUILD)/obj/tests/script.o: ALL_CFLAGS += $(shell pkg-config --cflags check)
+
 mqstat_tests := check_mqstat check_mqstat_orders
 TESTS += $(mqstat_tests) check_mqstat_live
 $(foreach t,$(mqstat_tests),$(eval EXTRA_$(t) := $(support) \

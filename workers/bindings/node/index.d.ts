@@ -44,6 +44,9 @@ export interface Info {
     state: string;
     server: string;
     lastError: string;
+    /** The protocol of the manager's replies: 2 or 3. */
+    resp: number;
+    db: number;
 }
 
 export class Client {

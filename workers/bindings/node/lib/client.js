@@ -291,6 +291,8 @@ class Client {
             state: info.state,
             server: info.server,
             lastError: info.last_error,
+            resp: info.resp,
+            db: info.db,
         };
     }
 

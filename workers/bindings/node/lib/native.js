@@ -35,6 +35,8 @@ const structs = {
         state: koffi.array('char', 16),
         server: koffi.array('char', 160),
         last_error: koffi.array('char', 256),
+        resp: 'int',
+        db: 'unsigned int',
     }),
     mqredis_event: koffi.struct('mqredis_event', {
         type: 'int',

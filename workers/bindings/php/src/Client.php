@@ -126,7 +126,7 @@ final class Client
      *
      * @return array{queue_depth: int, queue_capacity: int, message_size: int,
      *     manager_pid: int, connected: bool, state: string, server: string,
-     *     last_error: string}
+     *     last_error: string, resp: int, db: int}
      */
     public function info(): array
     {
@@ -151,6 +151,8 @@ final class Client
             'state' => \FFI::string($info->state),
             'server' => \FFI::string($info->server),
             'last_error' => \FFI::string($info->last_error),
+            'resp' => $info->resp,
+            'db' => $info->db,
         ];
     }
 

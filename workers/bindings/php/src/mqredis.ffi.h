@@ -69,6 +69,8 @@ struct mqredis_info {
     char state[16];
     char server[160];
     char last_error[256];
+    int resp;
+    unsigned db;
 };
 
 struct mqredis_event {
