@@ -113,7 +113,8 @@ WORKER_SRC := workers/main.c workers/options.c workers/output.c \
 # Redis clients of any language, on the library's public calls.
 GATEWAY_SRC := $(patsubst %,workers/gateway/%.c,main options gateway listen \
                client parse buffer commands dispatch forward translate \
-               session transaction topics subscriber report)
+               session transaction catalog topics subscriber \
+               report)
 
 # What starts and ends the programs: the main job and the benchmark.
 STAGE_SRC := tools/process.c tools/stage.c
@@ -219,6 +220,13 @@ lib_tests := check_lib check_lib_calls check_lib_async check_lib_stress \
 TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/lib.o $$(lib_obj)))
+
+# The gateway's suites run it, with a connection of their own.
+gateway_tests := check_gateway check_gateway_faults
+TESTS += $(gateway_tests)
+gateway_obj := $(BUILD)/obj/tests/gateway.o
+$(foreach t,$(gateway_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(gateway_obj)))
+$(gateway_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 large_tests := check_large check_large_limits check_large_faults
 TESTS += $(large_tests)

@@ -178,6 +178,8 @@ enum dispatched dispatch(struct client *c, const struct command *command)
     bool alone = !queued && needs_barrier(command, id);
     if (alone && c->first != NULL)
         return DISPATCHED_HELD;
+    if (queued && transaction_waits(c, command))
+        return DISPATCHED_HELD;
     c->gateway->counters.commands++;
     if (c->reply_mode == REPLY_MODE_SKIP_NEXT)
         c->reply_mode = REPLY_MODE_SKIP;

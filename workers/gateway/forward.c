@@ -50,9 +50,21 @@ static void pending_free(struct pending *p)
     free(p);
 }
 
+/* What came of asking for the server's commands, for all who wait for it. */
+static void take_catalog(struct gateway *g, const struct pending *p)
+{
+    struct mqredis_raw raw;
+    g->catalog.asking = false;
+    g->catalog_came = true;
+    if (mqredis_answer(p->request, 0, &raw) && raw.status == MQREDIS_OK)
+        catalog_learn(&g->catalog, raw.data, raw.len);
+}
+
 /* The commands of a request are no longer in the channel. */
 static void landed(struct client *c, struct pending *p)
 {
+    if (p->kind == PENDING_CATALOG)
+        take_catalog(c->gateway, p);
     p->done = true;
     c->inflight -= p->count;
     c->gateway->inflight -= p->count;
@@ -197,6 +209,25 @@ void forward_hello(struct client *c)
              sizeof(info_server) - 1, 1, 0);
 }
 
+void forward_catalog(struct client *c)
+{
+    static const char command[] = "*1\r\n$7\r\nCOMMAND\r\n";
+    struct gateway *g = c->gateway;
+    struct pending *p;
+    if (g->catalog.asking) {
+        p = pending_add(c, PENDING_CATALOG);
+    } else {
+        p = send_raw(c, g->mq, PENDING_CATALOG, command, sizeof(command) - 1, 1,
+                     0);
+        g->catalog.asking = p != NULL;
+        g->catalog.asked_ns = g->now_ns;
+    }
+    if (p == NULL)
+        return;
+    p->barrier = true;
+    c->held = true;
+}
+
 /* ---- out of it ---- */
 
 static bool append_failure(struct client *c, const struct mqredis_raw *raw)
@@ -281,6 +312,7 @@ static bool append(struct client *c, const struct pending *p)
         return append_exec(c, p);
     case PENDING_HELLO:
         return append_hello(c, p);
+    case PENDING_CATALOG:
     case PENDING_SUBSCRIBE:
         return true;
     }
@@ -294,6 +326,8 @@ void pending_advance(struct client *c)
         struct pending *p = c->first;
         if (!p->done && p->kind == PENDING_SUBSCRIBE)
             subscriber_advance(c, p);
+        if (p->kind == PENDING_CATALOG && p->request == NULL)
+            p->done = !g->catalog.asking;
         if (c->doomed || !p->done)
             return;
         if (p->request != NULL)
@@ -330,4 +364,13 @@ void forward_collect(struct gateway *g)
 {
     collect(g->mq);
     collect(g->blocking);
+    if (!g->catalog_came)
+        return;
+    g->catalog_came = false;
+    struct client *next;
+    for (struct client *c = g->clients; c != NULL; c = next) {
+        next = c->next;
+        if (c->first != NULL && c->first->kind == PENDING_CATALOG)
+            pending_advance(c);
+    }
 }

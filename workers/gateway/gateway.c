@@ -204,7 +204,7 @@ static int sleep_ms(const struct gateway *g)
     if (!g->accepting && g->accept_retry_ns != 0 &&
         (until == 0 || g->accept_retry_ns < until))
         until = g->accept_retry_ns;
-    if (g->busy_topics != NULL)
+    if (g->busy_topics != NULL || g->catalog_came)
         return 0;
     return clock_poll_ms(until, g->topic_count > 0 ? TICK_MS : -1);
 }
@@ -275,6 +275,7 @@ void gateway_release(struct gateway *g)
         client_close(g->clients);
     clients_reap(g);
     topics_release(g);
+    catalog_release(&g->catalog);
     mqredis_close(g->blocking);
     mqredis_close(g->mq);
     if (g->signals.fd >= 0) {

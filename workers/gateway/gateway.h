@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 #include "workers/gateway/buffer.h"
+#include "workers/gateway/catalog.h"
 #include "workers/gateway/commands.h"
 #include "workers/gateway/options.h"
 #include "workers/gateway/parse.h"
@@ -99,6 +100,8 @@ struct gateway {
     struct source mq_source, blocking_source;
     struct source signals;
     struct channel_view view;
+    struct catalog catalog;
+    bool catalog_came; /* or did not: who waits for it is to be woken */
 
     struct listener listeners[LISTENERS_MAX];
     size_t listener_count;
@@ -145,6 +148,7 @@ enum pending_kind {
     PENDING_REPLIES,  /* of one request, as they are */
     PENDING_EXEC,     /* a transaction: the last reply counts */
     PENDING_HELLO,    /* waits for the server's version */
+    PENDING_CATALOG,  /* waits for COMMAND, and answers nothing */
     PENDING_SUBSCRIBE /* names that wait to be confirmed */
 };
 
@@ -319,7 +323,10 @@ void forward_transaction(struct client *c, const char *data, size_t len,
 /* A request of the gateway's own, whose answer makes that of HELLO. */
 void forward_hello(struct client *c);
 
-/* A barrier at the end of what is pending. NULL: the client was cut. */
+/* Asks for the server's commands: nothing is read until they are known. */
+void forward_catalog(struct client *c);
+
+/* A new end of what is pending. NULL: the client was cut. */
 struct pending *pending_add(struct client *c, enum pending_kind kind);
 
 /* Takes what the handles have. */
@@ -363,6 +370,10 @@ void transaction_command(struct client *c, const struct command *command,
                          const struct command_row *row);
 void transaction_queue(struct client *c, const struct command *command,
                        const struct command_row *row);
+
+/* Whether a command can be queued only when more is known of the server's
+ * commands; that is asked for then. */
+bool transaction_waits(struct client *c, const struct command *command);
 void transaction_discard(struct client *c);
 
 /* ---- topics.c, subscriber.c ---- */

@@ -4,10 +4,17 @@
  */
 #include <string.h>
 
+#include "ipc/clock.h"
 #include "workers/gateway/gateway.h"
 
 /* Commands that a batch of the library holds, without MULTI and EXEC. */
 #define QUEUED_MAX 4094
+
+/* Without knowledge of the server's commands, how often it is asked. */
+#define RETRY_NS (5 * NS_PER_S)
+
+/* A command that is not known is looked for again after so long. */
+#define FRESH_NS NS_PER_S
 
 static const char multi_bytes[] = "*1\r\n$5\r\nMULTI\r\n";
 static const char exec_bytes[] = "*1\r\n$4\r\nEXEC\r\n";
@@ -29,6 +36,22 @@ static void refuse(struct client *c, const struct command *command,
     answer_error(c, "ERR '%.*s' %s",
                  (int)(command->name_len < 64 ? command->name_len : 64),
                  command->name, why);
+}
+
+bool transaction_waits(struct client *c, const struct command *command)
+{
+    const struct gateway *g = c->gateway;
+    const struct catalog *k = &g->catalog;
+    char why[512];
+    uint64_t age = g->now_ns - k->asked_ns;
+    bool asks = k->asking;
+    if (k->slots == NULL)
+        asks |= k->asked_ns == 0 || age > RETRY_NS;
+    else if (age > FRESH_NS) /* A module's, loaded since? */
+        asks |= catalog_judge(k, command, why, sizeof(why)) == CATALOG_UNKNOWN;
+    if (asks)
+        forward_catalog(c);
+    return asks;
 }
 
 void transaction_queue(struct client *c, const struct command *command,
@@ -66,6 +89,13 @@ void transaction_queue(struct client *c, const struct command *command,
     case COMMAND_UNWATCH:
     case COMMAND_WATCH:
         break;
+    }
+    char why[512];
+    if (catalog_judge(&c->gateway->catalog, command, why, sizeof(why)) !=
+        CATALOG_FINE) {
+        m->broken = true;
+        answer_error(c, "%s", why);
+        return;
     }
     if (m->broken) {
         /* It will not be executed, so it need not be kept. */
