@@ -19,6 +19,7 @@ static double recall(const struct history *h, enum series series, size_t age)
         return -1;
     return h->values[series][(h->next + HISTORY - 1 - age) % HISTORY];
 }
+
 /* In a low window blank lines and zeros give way to clients. */
 static bool compact(const struct live *l)
 {
@@ -108,8 +109,15 @@ static void draw_spark_row(struct text *t, const struct look *look,
                                          "\xe2\x96\x88"};
     static const char *const plain[] = {" ", "_", ".", ",", "-",
                                         "=", "+", "*", "#"};
-    text_add(t, "%s", color(look, COLOR_ACCENT));
-    for (size_t i = 0; i < width; i++) {
+    size_t unseen = 0; /* on the left, before this program looked */
+    while (unseen < width && recall(h, series, width - 1 - unseen) < 0)
+        unseen++;
+    const char *dot = row < rows - 1 ? " " : look->utf8 ? "\xc2\xb7" : ".";
+    text_add(t, "%s", color(look, COLOR_DIM));
+    for (size_t i = 0; i < unseen; i++)
+        text_add(t, "%s", dot);
+    text_add(t, "%s%s", color(look, COLOR_OFF), color(look, COLOR_ACCENT));
+    for (size_t i = unseen; i < width; i++) {
         double v = recall(h, series, width - 1 - i);
         int level = 0;
         if (v > 0 && top > 0) {
