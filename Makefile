@@ -52,7 +52,7 @@ LIBS        = -lrt -pthread
 
 # ---- sources ---------------------------------------------------------------
 
-IPC_SRC := ipc/broadcast.c ipc/err.c ipc/random.c ipc/channel.c ipc/message.c ipc/payload.c ipc/resp.c \
+IPC_SRC := ipc/broadcast.c ipc/err.c ipc/printable.c ipc/random.c ipc/channel.c ipc/message.c ipc/payload.c ipc/resp.c \
            ipc/resp_command.c ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
            ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c \
            ipc/channel_list.c
@@ -70,8 +70,8 @@ SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/check.c manager/control.c manager/notify.c \
-               manager/segments.c manager/setup.c manager/step.c \
-               manager/takeover.c \
+               manager/segments.c manager/setup.c \
+               manager/step.c manager/takeover.c \
                manager/target.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \

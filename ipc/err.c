@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "ipc/printable.h"
 
 const char *err_str(enum err e)
 {
@@ -45,6 +48,7 @@ enum err err_say(struct err_text *why, enum err e, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(why->text, sizeof(why->text), fmt, ap);
     va_end(ap);
+    printable_only(why->text, strlen(why->text));
     errno = saved;
     return e;
 }

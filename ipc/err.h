@@ -40,7 +40,7 @@ struct err_text {
 const char *err_str(enum err e);
 
 /* Formats the line into `why` (which may be NULL), cutting what does not fit,
- * and returns `e`, so that a failing path reads `return err_say(...)`.
+ * with '?' for what a terminal would obey rather than show, and returns `e`, so that a failing path reads `return err_say(...)`.
  * Preserves errno. */
 enum err err_say(struct err_text *why, enum err e, const char *fmt, ...)
     PRINTF_LIKE(3, 4);

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ipc/printable.h"
+
 struct printer {
     FILE *out;
     const char *pos, *end; /* what is not printed yet */
@@ -116,6 +118,28 @@ void resp_print_quoted(FILE *out, const char *data, size_t len)
 {
     struct printer p = {.out = out};
     put_quoted(&p, data, len, escape_tty);
+}
+
+/* What stands on a terminal without quotes: errors, statuses, text in lines
+ * (INFO). Line ends and tabs are its own, what else a terminal would obey is
+ * shown as it is in quotes. redis-cli, which sends all of it, is kinder to its
+ * servers than one should be. */
+static void put_shown(struct printer *p, const char *data, size_t len)
+{
+    char buf[8];
+    for (size_t i = 0; i < len;) {
+        size_t n = printable_span(data + i, len - i);
+        if (n == 0 && (data[i] == '\n' || data[i] == '\t'))
+            n = 1;
+        if (n == 0 && data[i] == '\r' && i + 1 < len && data[i + 1] == '\n')
+            n = 2;
+        put(p, data + i, n);
+        if (n == 0) {
+            put_text(p, escape_tty((unsigned char)data[i], buf));
+            n = 1;
+        }
+        i += n;
+    }
 }
 
 /* ---- reading ahead ---- */
@@ -225,7 +249,7 @@ static void tty_leaf(struct printer *p, const struct resp_value *v)
     default:
         break;
     }
-    put_value(p, v);
+    put_shown(p, v->data, v->len);
 }
 
 static const char *tty_empty(char type)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "ipc/printable.h"
 
 #define LINE_MAX_BYTES 1024
 #define LIMIT_WINDOW_NS (10 * NS_PER_S)
@@ -73,6 +74,8 @@ static void PRINTF_LIKE(2, 0)
     used += n < 0 ? 0 : (size_t)n;
     if (used > sizeof(line) - 2)
         used = sizeof(line) - 2;
+    /* A server's error may be in it: nothing for the terminal to obey. */
+    printable_only(line, used);
     line[used++] = '\n';
     ssize_t ignored = write(STDERR_FILENO, line, used);
     (void)ignored; /* nowhere left to say it */

@@ -13,6 +13,7 @@
 
 #include "ipc/clock.h"
 #include "ipc/payload.h"
+#include "ipc/printable.h"
 #include "ipc/status.h"
 
 /* While no manager is there, how often to look. */
@@ -59,6 +60,7 @@ enum mqredis_status error_say(struct mqredis_error *why,
     va_start(ap, format);
     vsnprintf(why->text, sizeof(why->text), format, ap);
     va_end(ap);
+    printable_only(why->text, strlen(why->text));
     return status;
 }
 
@@ -226,7 +228,7 @@ static void handle_free(struct mqredis *mq)
 struct mqredis *mqredis_open(const char *channel, struct mqredis_error *error)
 {
     if (channel == NULL)
-        channel = getenv("MQREDIS_CHANNEL");
+        channel = secure_getenv("MQREDIS_CHANNEL");
     if (channel == NULL || channel[0] == '\0')
         channel = CHANNEL_DEFAULT;
     struct err_text text = {.text = ""};

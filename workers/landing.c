@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/printable.h"
+
 /* From this size on, a reply's bytes are read to where they stay. */
 #define DIRECT_MIN 4096
 
@@ -118,6 +120,7 @@ static void fail_with_text(const struct flight *f, size_t index,
     int n = snprintf(line, sizeof(line), "%s%s%s%.*s", own ? "" : "channel '",
                      own ? "" : f->commands[index].request->mq->name,
                      own ? "" : "': ", (int)f->text_len, f->text);
+    printable_only(line, strlen(line));
     answer_fail(answer_to(f, index), status, line, (size_t)n);
 }
 

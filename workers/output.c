@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/printable.h"
 #include "workers/worker.h"
 
 int exit_code_of(enum mqredis_status status)
@@ -39,6 +40,7 @@ void worker_say(struct worker *w, int code, const char *format, ...)
     va_start(ap, format);
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
+    printable_only(text, strlen(text));
     fprintf(stderr, "mqredis-worker: %s\n", text);
     fail_with(w, code);
 }
