@@ -24,6 +24,7 @@
 #include "ipc/random.h"
 
 #define SYSTEM_ROOT "/run/mqredis"
+#define ABOVE_MAX 64 /* folders above a channel's that are looked at */
 
 bool channel_name_ok(const char *name)
 {
@@ -86,7 +87,7 @@ static enum err locate(const char *name, uid_t user, char dir[PATH_MAX],
     enum err bad = channel_check_name(name, why);
     if (bad != ERR_OK)
         return bad;
-    const char *root = getenv("MQREDIS_DIR");
+    const char *root = secure_getenv("MQREDIS_DIR");
     if (root != NULL && root[0] != '\0') {
         *place = PLACE_NAMED;
         return join(dir, why, root, name);
@@ -163,22 +164,45 @@ static enum err check_folder(const struct channel *ch, const struct stat *st,
     return ERR_OK;
 }
 
+/* Whether this is the folder of that user's channels, whose name says so. */
+static bool is_user_parent(const struct stat *st, uid_t uid)
+{
+    char path[64];
+    struct stat named;
+    user_parent(path, uid);
+    return st->st_uid == uid && lstat(path, &named) == 0 &&
+           named.st_ino == st->st_ino && named.st_dev == st->st_dev;
+}
+
 /* A stranger's folder in a place that anybody can write to (/tmp) is a trap as
- * likely as a channel: whoever names the channel does not choose its owner. */
+ * likely as a channel: whoever names the channel does not choose its owner. The
+ * same goes for each folder above it: /tmp/x/jobs is who made /tmp/x first. */
 static enum err check_stranger(const struct channel *ch, const struct stat *st,
                                struct err_text *why)
 {
-    struct stat parent;
+    struct stat below = *st, above;
+    char up[3 * ABOVE_MAX] = "..";
     if (st->st_uid == 0 || st->st_uid == ch->user)
         return ERR_OK;
-    if (fstatat(ch->dirfd, "..", &parent, 0) < 0 ||
-        (parent.st_mode & (S_IWGRP | S_IWOTH)) == 0)
-        return ERR_OK;
-    return err_say(why, ERR_DENIED,
-                   "channel '%s': folder %s belongs to uid %u, and anybody "
-                   "could have made it there: its owner should move it to a "
-                   "place of its own, such as /run/mqredis",
-                   ch->name, ch->dir, (unsigned)st->st_uid);
+    for (int i = 1; i < ABOVE_MAX; i++) {
+        /* What we may not look at, its owner keeps to himself. */
+        if (fstatat(ch->dirfd, up, &above, 0) < 0)
+            return ERR_OK;
+        if ((above.st_mode & (S_IWGRP | S_IWOTH)) &&
+            !is_user_parent(&below, st->st_uid))
+            return err_say(why, ERR_DENIED,
+                           "channel '%s': folder %s belongs to uid %u, and "
+                           "anybody could have made it there: its owner should "
+                           "move it to a place of its own, such as "
+                           "/run/mqredis",
+                           ch->name, ch->dir, (unsigned)st->st_uid);
+        /* Whom we trust would not let strangers make it. */
+        if (above.st_uid == 0 || above.st_uid == ch->user)
+            return ERR_OK;
+        below = above;
+        strcat(up, "/..");
+    }
+    return ERR_OK;
 }
 
 static enum err say_no_permission(const struct channel *ch,

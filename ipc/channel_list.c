@@ -54,7 +54,7 @@ static enum err list_root(const char *root,
 
 enum err channel_list(enum err (*found)(void *arg, const char *name), void *arg)
 {
-    const char *named = getenv("MQREDIS_DIR");
+    const char *named = secure_getenv("MQREDIS_DIR");
     if (named != NULL && named[0] != '\0')
         return list_root(named, found, arg);
     char user[64];
