@@ -7,7 +7,6 @@
  */
 #include "ipc/oneshot.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,6 +16,8 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "ipc/sweep.h"
 
 /* How long a pipe may be in the making: two system calls. */
 #define TEMPORARY_MAX_AGE_S 5
@@ -235,15 +236,26 @@ void oneshot_unlink(int reply_fd, uint64_t client, uint64_t slot)
     unlinkat(reply_fd, name, 0);
 }
 
-/* Whether an entry was left by somebody who is gone. */
-static bool is_leftover(int reply_fd, const char *name, time_t now)
+/* Which of its times is older is up to nobody: a file's owner may set the one
+ * into the future, the other is the kernel's own. */
+static bool is_old(const struct stat *st)
+{
+    time_t since = st->st_mtime < st->st_ctime ? st->st_mtime : st->st_ctime;
+    return since + TEMPORARY_MAX_AGE_S < time(NULL);
+}
+
+bool oneshot_is_leftover(int reply_fd, const char *name, int unused)
 {
     struct stat st;
-    if (name[0] == '.') {
-        /* Still being made, unless it is old. */
-        return fstatat(reply_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-               st.st_mtime + TEMPORARY_MAX_AGE_S < now;
-    }
+    (void)unused;
+    if (fstatat(reply_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return false;
+    if (name[0] == '.')
+        return is_old(&st); /* still being made, unless it is old */
+    /* Looked at before it is opened: a file could be leased (fcntl(2)), a
+     * device could do anything. */
+    if (!S_ISFIFO(st.st_mode) || st.st_nlink != 1)
+        return true;
     int fd;
     enum err e = open_writer(reply_fd, name, &fd);
     if (e == ERR_OK)
@@ -253,28 +265,5 @@ static bool is_leftover(int reply_fd, const char *name, time_t now)
 
 enum err oneshot_sweep(int reply_fd, size_t *removed)
 {
-    size_t count = 0;
-    int fd = openat(reply_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return ERR_SYS;
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        close(fd);
-        return ERR_SYS;
-    }
-    time_t now = time(NULL);
-    for (struct dirent *d; (d = readdir(dir)) != NULL;) {
-        const char *name = d->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-            continue;
-        if (!is_leftover(reply_fd, name, now))
-            continue;
-        if (unlinkat(reply_fd, name, 0) == 0 ||
-            (errno == EISDIR && unlinkat(reply_fd, name, AT_REMOVEDIR) == 0))
-            count++;
-    }
-    closedir(dir);
-    if (removed != NULL)
-        *removed = count;
-    return ERR_OK;
+    return sweep_whole(reply_fd, -1, oneshot_is_leftover, removed);
 }

@@ -102,9 +102,12 @@ MUST_CHECK enum err oneshot_write(int fd, const struct reply_chunk *chunk,
 /* Removes the name of a dead slot. */
 void oneshot_unlink(int reply_fd, uint64_t client, uint64_t slot);
 
-/* Removes what dead requesters left in the folder (readable descriptor):
- * FIFOs that nobody reads, temporary ones after a minute. *removed may be
+/* Removes what dead requesters left in the folder: FIFOs that nobody reads,
+ * temporary ones after some seconds, and whatever is no FIFO. *removed may be
  * NULL. ERR_SYS: the folder could not be read. */
 MUST_CHECK enum err oneshot_sweep(int reply_fd, size_t *removed);
+
+/* The judge of one entry, for a sweep in steps; see sweep.h. */
+bool oneshot_is_leftover(int reply_fd, const char *name, int unused);
 
 #endif

@@ -1,7 +1,6 @@
 /* Files that carry large arguments. */
 #include "ipc/payload.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "ipc/oneshot.h"
+#include "ipc/sweep.h"
 
 enum err payload_folder(const struct channel *ch, int *fd)
 {
@@ -122,30 +122,18 @@ void payload_unlink(int folder, uint64_t client, uint64_t slot)
     unlinkat(folder, name, 0);
 }
 
+bool payload_is_leftover(int folder, const char *name, int reply_fd)
+{
+    (void)folder;
+    /* A requester makes its reply pipe first and removes it last. */
+    int pipe = openat(reply_fd, name,
+                      O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (pipe >= 0)
+        close(pipe);
+    return pipe < 0 && (errno == ENOENT || errno == ENXIO);
+}
+
 enum err payload_sweep(int folder, int reply_fd, size_t *removed)
 {
-    size_t count = 0;
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL) {
-        if (fd >= 0)
-            close(fd);
-        return ERR_SYS;
-    }
-    for (struct dirent *d; (d = readdir(dir)) != NULL;) {
-        const char *name = d->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-            continue;
-        /* A requester makes its reply pipe first and removes it last. */
-        int pipe = openat(reply_fd, name,
-                          O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-        if (pipe >= 0)
-            close(pipe);
-        else if ((errno == ENOENT || errno == ENXIO) &&
-                 unlinkat(folder, name, 0) == 0)
-            count++;
-    }
-    closedir(dir);
-    *removed = count;
-    return ERR_OK;
+    return sweep_whole(folder, reply_fd, payload_is_leftover, removed);
 }

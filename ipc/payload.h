@@ -70,4 +70,7 @@ void payload_unlink(int folder, uint64_t client, uint64_t slot);
 /* Removes files whose reply pipe has no reader. ERR_SYS. */
 MUST_CHECK enum err payload_sweep(int folder, int reply_fd, size_t *removed);
 
+/* The judge of one entry, for a sweep in steps; see sweep.h. */
+bool payload_is_leftover(int folder, const char *name, int reply_fd);
+
 #endif

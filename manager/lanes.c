@@ -6,8 +6,9 @@
 #define BUCKETS_FIRST 256
 #define HASHED_MAX 256
 
-enum err senders_init(struct senders *s)
+enum err senders_init(struct senders *s, uint64_t key)
 {
+    s->key = key;
     s->bucket_count = BUCKETS_FIRST;
     s->count = 0;
     s->buckets = calloc(s->bucket_count, sizeof(struct sender *));
@@ -28,16 +29,17 @@ void senders_release(struct senders *s)
     s->bucket_count = s->count = 0;
 }
 
-/* Client ids are random. */
+/* Client ids are random where nobody means harm. */
 static struct sender **bucket(const struct senders *s, uint64_t client)
 {
-    return &s->buckets[client & (s->bucket_count - 1)];
+    return &s->buckets[keyed_hash(s->key, client) & (s->bucket_count - 1)];
 }
 
 static void grow(struct senders *s)
 {
     struct senders wide = {.bucket_count = s->bucket_count * 2,
-                           .count = s->count};
+                           .count = s->count,
+                           .key = s->key};
     wide.buckets = calloc(wide.bucket_count, sizeof(struct sender *));
     if (wide.buckets == NULL)
         return; /* slower, not wrong */

@@ -39,9 +39,19 @@ struct senders {
     struct sender **buckets;
     uint32_t bucket_count; /* a power of two */
     uint32_t count;
+    uint64_t key; /* of the hash; random */
 };
 
-MUST_CHECK enum err senders_init(struct senders *s);
+/* A hash of what others chose, in its low bits: who does not know the key can't
+ * choose values that meet in one bucket. */
+static inline uint64_t keyed_hash(uint64_t key, uint64_t value)
+{
+    uint64_t h = (value ^ key) * (key | 1);
+    h = (h ^ (h >> 32)) * ((key >> 7) | 1);
+    return h ^ (h >> 32);
+}
+
+MUST_CHECK enum err senders_init(struct senders *s, uint64_t key);
 void senders_release(struct senders *s);
 
 /* Finds or makes the client's, and counts a reader of it. NULL: no memory. */

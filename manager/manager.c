@@ -495,7 +495,7 @@ static void keep_house(struct manager *m, uint64_t now)
         /* Of those who died in the middle of making a pipe, only time tells. */
         bool young = now < m->state.started_ns + SWEEP_NS;
         m->sweep_ns = now + (young ? SWEEP_YOUNG_NS : SWEEP_NS);
-        readers_sweep(&m->readers);
+        m->sweeping = true;
     }
 }
 
@@ -519,7 +519,11 @@ static uint64_t tick(struct manager *m)
     }
     status_gauge_set(m->status, GAUGE_inflight_bytes,
                      routes_unsent(&m->routes));
+    /* Between the others' turns, for the folder may hold anything. */
+    if (m->sweeping)
+        m->sweeping = readers_sweep(&m->readers);
     uint64_t next = sooner(m->watchdog_ns, tick_handover(m, now));
+    next = sooner(next, m->sweeping ? now : 0);
     next = sooner(next, tick_takeover(m, now));
     check_drained(m, now);
     check_closed(m);

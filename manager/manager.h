@@ -58,6 +58,7 @@ struct manager {
     uint64_t drain_until_ns;
     uint64_t housekeeping_ns;    /* next */
     uint64_t sweep_ns;           /* next */
+    bool sweeping;               /* and one is under way */
     uint64_t watchdog_period_ns; /* 0: systemd does not watch */
     uint64_t watchdog_ns;        /* next */
     struct capture learn;        /* the server's COMMAND */

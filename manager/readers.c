@@ -15,12 +15,21 @@
 
 #define BUCKETS_FIRST 256
 
+/* Entries that are looked at before others have their turn: some hundred
+ * microseconds. */
+#define SWEEP_STEP 16
+
+/* An answered reader that took nothing of its reply for so long must give way
+ * when there are descriptors for no other. */
+#define STALLED_NS NS_PER_S
+
 enum err readers_init(struct readers *rs, struct loop *loop,
                       struct status *status, int reply_fd, int payload_fd,
                       uint32_t max_open, size_t reader_limit,
-                      size_t total_limit)
+                      size_t total_limit, uint64_t key)
 {
     memset(rs, 0, sizeof(*rs));
+    rs->key = key;
     rs->loop = loop;
     rs->status = status;
     rs->reply_fd = reply_fd;
@@ -30,17 +39,18 @@ enum err readers_init(struct readers *rs, struct loop *loop,
     rs->total_limit = total_limit;
     rs->bucket_count = BUCKETS_FIRST;
     rs->buckets = calloc(rs->bucket_count, sizeof(struct reader *));
-    return rs->buckets == NULL ? ERR_NOMEM : senders_init(&rs->senders);
+    return rs->buckets == NULL ? ERR_NOMEM : senders_init(&rs->senders, key);
 }
 
 /* ---- the table ---- */
 
-/* Client ids are random, so this needs no more mixing. */
+/* Requesters choose client and slot: without the key they could choose those
+ * of one bucket. */
 static struct reader **bucket(const struct readers *rs, uint64_t client,
                               uint64_t slot)
 {
-    uint64_t h = client ^ (slot * 0x9e3779b97f4a7c15ULL);
-    return &rs->buckets[(h ^ (h >> 32)) & (rs->bucket_count - 1)];
+    uint64_t h = keyed_hash(rs->key, keyed_hash(rs->key, client) ^ slot);
+    return &rs->buckets[h & (rs->bucket_count - 1)];
 }
 
 /* Doubles the table; without memory it stays as it is, only slower. */
@@ -156,6 +166,7 @@ void readers_release(struct readers *rs)
         }
     }
     readers_reap(rs);
+    sweep_end(&rs->sweep);
     senders_release(&rs->senders);
     free(rs->buckets);
     rs->buckets = NULL;
@@ -173,6 +184,7 @@ static void drain_backlog(struct readers *rs, struct reader *r)
         if (n <= 0)
             return; /* full, or dead: EPOLLERR tells */
         buffer_take(&r->backlog, (size_t)n);
+        r->taken += (size_t)n;
         rs->total_backlog -= (size_t)n;
         r->progress_ns = clock_ns();
     }
@@ -233,6 +245,19 @@ bool readers_tight(const struct readers *rs, const struct reader *r, size_t len)
                            rs->total_backlog + total > rs->total_limit);
 }
 
+/* Last words are short, yet nobody counts the requests of one who never reads:
+ * beyond these bounds it is given up. */
+static bool overflows(const struct readers *rs, const struct reader *r,
+                      size_t len)
+{
+    size_t waiting = buffer_len(&r->backlog);
+    size_t more = sizeof(struct reply_chunk) + len;
+    if (waiting == 0 || rs->total_backlog + more <= rs->total_limit)
+        return false;
+    return waiting + more > rs->reader_limit ||
+           rs->total_backlog + more > 2 * rs->total_limit;
+}
+
 enum err readers_write(struct readers *rs, struct reader *r,
                        const struct reply_chunk *chunk, const char *body,
                        bool forced)
@@ -242,6 +267,11 @@ enum err readers_write(struct readers *rs, struct reader *r,
     size_t written = 0;
     if (!forced && readers_tight(rs, r, chunk->length))
         return ERR_LIMIT;
+    if (forced && overflows(rs, r, chunk->length)) {
+        status_count(rs->status, COUNTER_aborted, 1);
+        die(rs, r);
+        return ERR_CLOSED;
+    }
     if (buffer_len(&r->backlog) == 0) {
         enum err e = oneshot_write(r->watcher.fd, chunk, body, &written);
         if (e == ERR_OK)
@@ -310,6 +340,7 @@ enum err readers_splice(struct readers *rs, struct reader *r, int socket_fd,
     ssize_t n = splice(socket_fd, NULL, r->watcher.fd, NULL, len,
                        SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     if (n > 0) {
+        r->taken += (size_t)n;
         *moved = (size_t)n;
         return ERR_OK;
     }
@@ -348,16 +379,25 @@ void readers_append(struct readers *rs, struct reader *r, const char *data,
 /* ---- finding and opening ---- */
 
 /* Closes the idle reader that was used least recently. One whose reply is not
- * in its pipe yet is only idle to us. */
+ * in its pipe yet is only idle to us, unless it does not read at all: without
+ * that rule some thousand pipes that nobody empties, which cost a hostile
+ * process nothing, would shut everybody else out. */
 static bool make_room(struct readers *rs)
 {
-    struct reader *r = rs->idle_first;
-    while (r != NULL && buffer_len(&r->backlog) > 0)
-        r = r->idle_next;
-    if (r == NULL)
+    struct reader *stalled = NULL, *r = rs->idle_first;
+    for (; r != NULL && buffer_len(&r->backlog) > 0; r = r->idle_next)
+        if (stalled == NULL || r->progress_ns < stalled->progress_ns)
+            stalled = r;
+    if (r != NULL) {
+        bury(rs, r);
+        status_count(rs->status, COUNTER_evicted, 1);
+        return true;
+    }
+    if (stalled == NULL || clock_ns() - stalled->progress_ns < STALLED_NS)
         return false;
-    bury(rs, r);
-    status_count(rs->status, COUNTER_evicted, 1);
+    /* Its reply stays cut off: the name goes, too. */
+    die(rs, stalled);
+    status_count(rs->status, COUNTER_aborted, 1);
     return true;
 }
 
@@ -455,12 +495,27 @@ enum err readers_hand_over(struct readers *rs, struct reader *r, int *fd)
     return ERR_OK;
 }
 
-void readers_sweep(struct readers *rs)
+bool readers_sweep(struct readers *rs)
 {
-    size_t removed = 0;
-    if (oneshot_sweep(rs->reply_fd, &removed) == ERR_OK && removed > 0)
+    size_t seen = 0, removed = 0;
+    while (seen < SWEEP_STEP) {
+        if (rs->sweep.dir == NULL) {
+            enum err e =
+                rs->payloads_next
+                    ? sweep_begin(&rs->sweep, rs->payload_fd, rs->reply_fd,
+                                  payload_is_leftover)
+                    : sweep_begin(&rs->sweep, rs->reply_fd, -1,
+                                  oneshot_is_leftover);
+            if (e != ERR_OK)
+                break; /* out of descriptors, say: another time */
+        }
+        if (sweep_step(&rs->sweep, SWEEP_STEP - seen, &seen, &removed))
+            continue;
+        rs->payloads_next = !rs->payloads_next;
+        if (!rs->payloads_next)
+            break;
+    }
+    if (removed > 0)
         status_count(rs->status, COUNTER_swept, removed);
-    if (payload_sweep(rs->payload_fd, rs->reply_fd, &removed) == ERR_OK &&
-        removed > 0)
-        status_count(rs->status, COUNTER_swept, removed);
+    return rs->sweep.dir != NULL;
 }

@@ -19,6 +19,7 @@
 #include "ipc/err.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
+#include "ipc/sweep.h"
 #include "manager/buffer.h"
 #include "manager/lanes.h"
 #include "manager/loop.h"
@@ -34,6 +35,7 @@ struct reader {
     bool full;            /* until its pipe can be written again */
     bool wide;            /* its pipe was made larger */
     uint64_t progress_ns; /* when the backlog last got shorter or began */
+    uint64_t taken;       /* bytes that went into the pipe */
     struct buffer backlog;
     struct reader *chain;                 /* in a bucket, or of the dead */
     struct reader *idle_prev, *idle_next; /* least recently used first */
@@ -53,13 +55,17 @@ struct readers {
     uint32_t open_count;
     struct reader *idle_first, *idle_last;
     struct reader *dead; /* without requests: freed after the round */
+    uint64_t key;        /* of the table's hash; random */
+    struct sweep sweep;  /* under way */
+    bool payloads_next;  /* which folder's turn comes after it */
 };
 
-/* The descriptors are borrowed. ERR_NOMEM. */
+/* The descriptors are borrowed; `key` is random. ERR_NOMEM. */
 MUST_CHECK enum err readers_init(struct readers *rs, struct loop *loop,
                                  struct status *status, int reply_fd,
                                  int payload_fd, uint32_t max_open,
-                                 size_t reader_limit, size_t total_limit);
+                                 size_t reader_limit, size_t total_limit,
+                                 uint64_t key);
 
 /* Closes all; names stay (their requesters live). Requests that still point
  * to readers are void after this. */
@@ -92,7 +98,9 @@ MUST_CHECK enum err readers_payload(struct readers *rs, struct reader *r,
 
 /* Writes a chunk, or keeps it until the pipe takes it. ERR_CLOSED: the reader
  * is dead. ERR_LIMIT: its backlog, or everybody's, is full: nothing of the
- * chunk was taken. `forced`: a last word that is taken in any case. */
+ * chunk was taken. `forced`: a last word, which is taken over the bounds, too;
+ * but who has made all of them grow to their limit, or twice that, and reads
+ * nothing of it, dies. */
 MUST_CHECK enum err readers_write(struct readers *rs, struct reader *r,
                                   const struct reply_chunk *chunk,
                                   const char *body, bool forced);
@@ -121,7 +129,9 @@ void readers_append(struct readers *rs, struct reader *r, const char *data,
 /* Frees what died in this round of the loop. */
 void readers_reap(struct readers *rs);
 
-/* Looks for readers that died unnoticed, and for leftovers in the folder. */
-void readers_sweep(struct readers *rs);
+/* Looks for leftovers in the folders of pipes and payload files, some entries
+ * at a time. Returns whether more are to be looked at: then it is to be called
+ * again, after others had their turn. */
+bool readers_sweep(struct readers *rs);
 
 #endif

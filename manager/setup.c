@@ -142,7 +142,8 @@ static enum err build(struct manager *m, struct err_text *why)
     m->answers.between_context = m;
     enum err e = readers_init(&m->readers, &m->loop, m->status,
                               m->channel.reply_fd, m->channel.payload_fd,
-                              max_clients, o->reader_backlog, o->total_backlog);
+                              max_clients, o->reader_backlog, o->total_backlog,
+                              seed);
     if (e == ERR_OK)
         e = routes_init(&m->routes, &m->loop, &m->answers, &m->conn_options,
                         o->connections, o->bulk_connections > 0,

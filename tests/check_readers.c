@@ -352,6 +352,84 @@ START_TEST(test_one_whose_reply_still_waits_is_not_evicted)
 }
 END_TEST
 
+/* One that reads nothing of its reply gives way after a second, if there is
+ * nobody else to: pipes that nobody empties cost their owner nothing. */
+START_TEST(test_one_that_stands_still_gives_way)
+{
+    struct oneshot slots[MAX_OPEN + 1];
+    for (int i = 0; i <= MAX_OPEN; i++)
+        slots[i] = make_slot();
+    for (int i = 0; i < MAX_OPEN; i++) {
+        struct reader *r = get(&slots[i]);
+        fill(r);
+        readers_put(readers, r);
+    }
+    struct reader *r;
+    ck_assert_int_eq(
+        readers_get(readers, desk.pool.client, slots[MAX_OPEN].slot, &r),
+        ERR_LIMIT);
+    support_sleep_ms(1100);
+    readers_put(readers, get(&slots[MAX_OPEN]));
+    ck_assert_uint_eq(desk_counter(&desk, COUNTER_aborted), 1);
+    ck_assert_uint_eq(desk_counter(&desk, COUNTER_evicted), 0);
+    ck_assert(!has_name(&slots[0])); /* the first that stood still */
+    ck_assert(has_name(&slots[1]));
+    readers_reap(readers);
+}
+END_TEST
+
+/* A last word is taken over the limits; not any number of them. */
+START_TEST(test_last_words_are_bounded)
+{
+    struct oneshot slot = make_slot();
+    struct reader *r = get(&slot);
+    uint32_t n = fill(r);
+    enum err e = ERR_OK;
+    for (; e == ERR_OK && n < 1000; n++)
+        e = put(r, n, 1000, true);
+    ck_assert_int_eq(e, ERR_CLOSED);
+    ck_assert_uint_eq(desk_counter(&desk, COUNTER_aborted), 1);
+    ck_assert_uint_eq(readers->total_backlog, 0);
+    ck_assert(!has_name(&slot));
+    readers_put(readers, r);
+    readers_reap(readers);
+}
+END_TEST
+
+/* However much lies there: others have their turn between. */
+START_TEST(test_sweep_goes_in_steps)
+{
+    enum { JUNK = 300 };
+    struct oneshot alive = make_slot();
+    char name[32];
+    for (int i = 0; i < JUNK; i++) {
+        snprintf(name, sizeof(name), "junk-%d", i);
+        int folder = i % 2 ? desk.ch.reply_fd : desk.ch.payload_fd;
+        ck_assert_int_eq(mkfifoat(folder, name, 0600), 0);
+    }
+    uint64_t before = 0;
+    int steps = 1;
+    for (bool more = true; more; steps++) {
+        more = readers_sweep(readers);
+        uint64_t now = desk_counter(&desk, COUNTER_swept);
+        ck_assert_uint_le(now - before, 16);
+        before = now;
+        ck_assert_int_lt(steps, JUNK);
+    }
+    ck_assert_uint_eq(before, JUNK);
+    ck_assert_int_gt(steps, JUNK / 16);
+    ck_assert(has_name(&alive));
+    /* The next one begins anew, and may end in the middle (desk_close). */
+    for (int i = 0; i < JUNK; i++) {
+        snprintf(name, sizeof(name), "junk-%d", i);
+        ck_assert_int_eq(mkfifoat(desk.ch.reply_fd, name, 0600), 0);
+    }
+    ck_assert(readers_sweep(readers));
+    ck_assert_uint_gt(desk_counter(&desk, COUNTER_swept), JUNK);
+    oneshot_abandon(&desk.pool, &alive);
+}
+END_TEST
+
 START_TEST(test_many_clients_are_found)
 {
     enum { MANY = 600 }; /* more than the table has room for at first */
@@ -376,6 +454,38 @@ START_TEST(test_many_clients_are_found)
         readers_put(readers, r[i]);
     }
     readers_reap(readers);
+}
+END_TEST
+
+/* Client ids are the requesters' choice: these would all meet in one bucket of
+ * a table without a key. */
+START_TEST(test_chosen_ids_do_not_meet_in_one_bucket)
+{
+    enum { MANY = 400 };
+    static struct oneshot slots[MANY];
+    uint64_t own = desk.pool.client;
+    readers->max_open = MANY;
+    for (uint64_t i = 0; i < MANY; i++) {
+        struct reader *r;
+        desk.pool.client = (i + 1) << 40 | (i + 1) << 8;
+        desk.pool.next_slot = 7;
+        ck_assert_int_eq(oneshot_acquire(&desk.pool, &slots[i]), ERR_OK);
+        ck_assert_int_eq(readers_get(readers, desk.pool.client, 7, &r), ERR_OK);
+        readers_put(readers, r);
+    }
+    uint32_t longest = 0;
+    for (uint32_t b = 0; b < readers->bucket_count; b++) {
+        uint32_t n = 0;
+        for (struct reader *r = readers->buckets[b]; r != NULL; r = r->chain)
+            n++;
+        longest = n > longest ? n : longest;
+    }
+    ck_assert_uint_lt(longest, 16);
+    for (uint64_t i = 0; i < MANY; i++) {
+        desk.pool.client = (i + 1) << 40 | (i + 1) << 8;
+        oneshot_abandon(&desk.pool, &slots[i]);
+    }
+    desk.pool.client = own;
 }
 END_TEST
 
@@ -415,7 +525,11 @@ static Suite *suite(void)
     tcase_add_test(t, test_death_of_many_in_one_round);
     tcase_add_test(t, test_idle_ones_make_room_least_recently_used_first);
     tcase_add_test(t, test_one_whose_reply_still_waits_is_not_evicted);
+    tcase_add_test(t, test_one_that_stands_still_gives_way);
+    tcase_add_test(t, test_last_words_are_bounded);
+    tcase_add_test(t, test_sweep_goes_in_steps);
     tcase_add_test(t, test_many_clients_are_found);
+    tcase_add_test(t, test_chosen_ids_do_not_meet_in_one_bucket);
     tcase_add_test(t, test_what_is_no_pipe_is_refused);
     return s;
 }

@@ -23,7 +23,7 @@ void desk_open(struct desk *d, uint32_t max_open, size_t reader_limit,
     ck_assert_int_eq(loop_init(&d->loop), ERR_OK);
     ck_assert_int_eq(readers_init(&d->readers, &d->loop, d->status,
                                   d->ch.reply_fd, d->ch.payload_fd, max_open,
-                                  reader_limit, total_limit),
+                                  reader_limit, total_limit, 0x5eedULL),
                      ERR_OK);
     answers_init(&d->answers, &d->readers, d->status, 1);
     d->answers.max_reply = UINT64_MAX;
