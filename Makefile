@@ -70,7 +70,7 @@ SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/check.c manager/control.c manager/notify.c \
-               manager/segments.c manager/setup.c \
+               manager/patience.c manager/segments.c manager/setup.c \
                manager/step.c manager/takeover.c \
                manager/target.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
@@ -183,6 +183,8 @@ EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
 desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
             $(patsubst %,$(BUILD)/obj/manager/%.o,pipeline readers answer \
             buffer loop lanes segments)
+TESTS += check_patience
+EXTRA_check_patience := $(BUILD)/obj/manager/patience.o
 TESTS += check_pipeline check_readers
 EXTRA_check_pipeline := $(desk_obj)
 EXTRA_check_readers := $(desk_obj)

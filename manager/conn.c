@@ -11,10 +11,14 @@
 #include "ipc/random.h"
 
 #define BACKOFF_BASE_MS 50
-/* How long a lagging reader of a long reply may hold up the connection of small
- * ones; then its backlog fills, and at its bound the reply is cut off. A worker
- * that is merely not scheduled for a while must not lose its reply. */
+/* How long a lagging reader of a long reply may stand still while it holds up
+ * the connection of small ones; then its backlog fills, and at its bound the
+ * reply is cut off. A worker that is merely not scheduled for a while must not
+ * lose its reply. All such readers together draw on a budget. */
 #define SLOW_PATIENCE_NS (200 * NS_PER_MS)
+#define SLOW_BUDGET_NS NS_PER_S
+/* Where large replies are, who reads at such a rate may take its time. */
+#define BULK_RATE (1 << 20)
 #define SLOW_RESUME (256 * 1024)
 /* Writing that waited this long is worth a look at deadlines. */
 #define PURGE_AFTER_NS (5 * NS_PER_MS)
@@ -479,13 +483,19 @@ static void conn_ready(void *owner, uint32_t events)
 static uint64_t watch_slow_reader(struct conn *c, uint64_t now)
 {
     const struct reader *r = c->pipeline.slow;
-    uint64_t until =
-        r->progress_ns +
-        (c->bulk ? c->options->stall_ms * NS_PER_MS : SLOW_PATIENCE_NS);
+    uint64_t still =
+        c->bulk ? c->options->stall_ms * NS_PER_MS : SLOW_PATIENCE_NS;
+    uint64_t left =
+        patience_hold(&c->patience, r, c->bulk ? 2 * still : SLOW_BUDGET_NS,
+                      c->bulk ? BULK_RATE : 0, now);
+    uint64_t until = r->progress_ns + still;
+    if (until > now + left)
+        until = now + left;
     bool lags = r->full || buffer_len(&r->backlog) > SLOW_RESUME ||
                 readers_tight(r->owner, r, PIPELINE_READ_SIZE);
     if (!r->dead && lags && now < until)
         return until;
+    patience_end(&c->patience, now);
     c->pipeline.slow = NULL;
     c->read_ns = now; /* the silence was ours */
     read_replies(c);

@@ -12,6 +12,7 @@
 #include "ipc/err.h"
 #include "manager/log.h"
 #include "manager/loop.h"
+#include "manager/patience.h"
 #include "manager/pipeline.h"
 #include "manager/stream.h"
 #include "manager/uri.h"
@@ -52,6 +53,7 @@ struct conn {
     uint64_t timer_ns;  /* of the state: give up, or try again; 0: none */
     uint64_t read_ns;   /* when a byte was last read, or became due */
     uint64_t write_blocked_ns; /* since when */
+    struct patience patience;  /* with readers that lag */
     /* The login, see login.c. */
     uint8_t login_step;
     bool login_legacy;     /* the server has no HELLO */
