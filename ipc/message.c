@@ -8,6 +8,12 @@ enum err message_parse(const char *data, size_t len, unsigned priority,
                        struct message_header *header, const char **payload,
                        struct err_text *why)
 {
+    /* Before all else, and never answered: the queue delivers these first, so
+     * refusing them must cost less than sending them. */
+    if (priority != 0)
+        return err_say(why, ERR_PROTO,
+                       "message of priority %u: only 0 keeps the order",
+                       priority);
     if (len < sizeof(*header))
         return err_say(why, ERR_PROTO, "message of %zu bytes has no header",
                        len);
@@ -24,13 +30,9 @@ enum err message_parse(const char *data, size_t len, unsigned priority,
                        "install worker and manager of one release",
                        h.version, MESSAGE_VERSION);
     if (h.flags & ~(unsigned)(MESSAGE_INDEPENDENT | MESSAGE_PAYLOAD |
-                             MESSAGE_BODY | MESSAGE_STREAM))
+                              MESSAGE_BODY | MESSAGE_STREAM))
         return err_say(why, ERR_INVALID, "message with unknown flags 0x%x",
                        h.flags);
-    if (priority != 0)
-        return err_say(why, ERR_INVALID,
-                       "message of priority %u: only 0 keeps the order",
-                       priority);
     if (h.payload_len != len - sizeof(h))
         return err_say(why, ERR_INVALID,
                        "message says %u bytes of commands and has %zu",
