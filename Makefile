@@ -201,8 +201,17 @@ EXTRA_check_mqstat_e2e := $(e2e_obj) $(BUILD)/obj/tests/json.o
 ops_tests := check_ops check_systemd check_manual check_tls
 TESTS += $(ops_tests)
 $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
+group_obj := $(BUILD)/obj/tests/support_group.o
+$(group_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 TESTS += check_group
-EXTRA_check_group = $(e2e_obj) $(lib_obj)
+EXTRA_check_group = $(e2e_obj) $(group_obj) $(lib_obj)
+# What docs/security.md claims.
+security_tests := check_security_folder check_security_messages \
+                  check_security_floods check_security_group \
+                  check_security_display
+TESTS += $(security_tests)
+$(foreach t,$(security_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(group_obj) \
+    $(BUILD)/obj/tests/large.o $$(lib_obj)))
 TESTS += check_broadcast
 TESTS += check_watch_manager
 EXTRA_check_watch_manager := $(e2e_obj)

@@ -19,19 +19,10 @@
 
 #include "tests/e2e_client.h"
 #include "tests/support.h"
+#include "tests/support_group.h"
 #include "workers/mqredis.h"
 
 #define TIMEOUT_MS 20000
-
-/* Nobody has to know these users. Each has a group of their own with the same
- * number. */
-enum { KEEPER = 61001, ALICE, BOB, STRANGER, MEMBERS = 61099 };
-
-static struct e2e_redis redis;
-static char dir[32]; /* of the channels; every user may pass through it */
-static char channel_dir[80];
-static char log_path[96];
-static pid_t manager;
 
 /* What Alice publishes of herself; nobody could learn it otherwise. */
 struct secrets {
@@ -41,126 +32,6 @@ struct secrets {
     _Atomic bool shown, go;
 };
 static struct secrets *alice;
-
-/* ---- users ---- */
-
-/* False where that is not allowed: in a user namespace that maps only one. */
-static bool become(uid_t uid, bool member)
-{
-    gid_t group = MEMBERS;
-    if (setgroups(member ? 1 : 0, &group) < 0 ||
-        setresgid((gid_t)uid, (gid_t)uid, (gid_t)uid) < 0 ||
-        setresuid(uid, uid, uid) < 0)
-        return false;
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user clears it */
-    return true;
-}
-
-static void try_to_become(void *arg)
-{
-    (void)arg;
-    _exit(become(ALICE, true) ? 0 : CHILD_CANNOT);
-}
-
-/* Whether the suite can run; says so if not. */
-static bool can(void)
-{
-    if (getuid() == 0 && support_join(support_fork(try_to_become, NULL)) == 0)
-        return true;
-    support_skip("check_group", "takes root who may become other users");
-    return false;
-}
-
-/* Runs fn as a user; its status. */
-struct part {
-    uid_t uid;
-    bool member;
-    void (*fn)(void);
-};
-
-static void act_part(void *arg)
-{
-    const struct part *p = arg;
-    CHILD_REQUIRE(p->uid == 0 || become(p->uid, p->member));
-    p->fn();
-}
-
-static int as(uid_t uid, bool member, void (*fn)(void))
-{
-    struct part part = {uid, member, fn};
-    return support_join(support_fork(act_part, &part));
-}
-
-/* ---- the manager, as a user ---- */
-
-static const char *log_text(void)
-{
-    static char text[16384];
-    int fd = open(log_path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    return text;
-}
-
-/* The program is opened before the change of user, who may not reach it. */
-static void run_manager(uid_t uid, const char *uri, bool with_group)
-{
-    char path[256], group[16];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(path, sizeof(path), "%s/mqredis-manager", build ? build : "build");
-    snprintf(group, sizeof(group), "%d", MEMBERS);
-    int program = open(path, O_PATH | O_CLOEXEC);
-    int log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    char *const argv[] = {(char[]){"mqredis-manager"},
-                          (char[]){"--channel"},
-                          channel_dir,
-                          (char[]){"--msgsize"},
-                          (char[]){"1024"},
-                          (char[]){"--redis"},
-                          strdup(uri),
-                          with_group ? (char[]){"--group"} : NULL,
-                          group,
-                          NULL};
-    CHILD_REQUIRE(dup2(log, 1) == 1 && dup2(log, 2) == 2);
-    if (uid != 0)
-        CHILD_REQUIRE(become(uid, true));
-    fexecve(program, argv, environ);
-    bool executed = false;
-    CHILD_REQUIRE(executed);
-}
-
-static void start_as(uid_t uid, bool with_group)
-{
-    /* As systemd's RuntimeDirectory makes it. */
-    int n = snprintf(channel_dir, sizeof(channel_dir), "%s/%s", dir,
-                     support_name());
-    ck_assert_int_lt(n, (int)sizeof(channel_dir));
-    ck_assert_int_eq(mkdir(channel_dir, 0700), 0);
-    ck_assert_int_eq(chown(channel_dir, uid, uid), 0);
-    e2e_redis_start(&redis, E2E_MQREDIS);
-    /* Past the scratch folder, which others can't enter. */
-    char socket_path[96];
-    snprintf(socket_path, sizeof(socket_path), "%s.sock", channel_dir);
-    ck_assert_int_eq(rename(redis.at.path, socket_path), 0);
-    strcpy(redis.at.path, socket_path);
-    ck_assert_int_eq(chmod(socket_path, 0777), 0);
-    snprintf(log_path, sizeof(log_path), "%s.log", channel_dir);
-    fflush(NULL);
-    manager = fork();
-    ck_assert_int_ge(manager, 0);
-    if (manager == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        run_manager(uid, e2e_uri(&redis), with_group);
-    }
-    ck_assert_msg(UNTIL(strstr(log_text(), "ready") != NULL), "%s", log_text());
-}
-
-static void stop_manager(void)
-{
-    kill(manager, SIGTERM);
-    ck_assert_int_eq(support_join(manager), 0);
-}
 
 /* ---- Alice: a member with a request under way ---- */
 
@@ -172,7 +43,7 @@ static void be_alice(void)
     char payload[64];
     uint32_t count;
     size_t len = e2e_commands(payload, sizeof(payload), &count, "INCR alice");
-    CHILD_REQUIRE(e2e_client_open(&client, channel_dir) == ERR_OK);
+    CHILD_REQUIRE(e2e_client_open(&client, group_channel()) == ERR_OK);
     CHILD_REQUIRE(e2e_begin(&client, &call, count, payload, len, TIMEOUT_MS) ==
                   ERR_OK);
     CHILD_REQUIRE(oneshot_payload(&client.pool, &client.ch, &call.slot) ==
@@ -194,23 +65,15 @@ static void be_alice(void)
  * must get her answer all the same. */
 static void with_alice(uid_t uid, bool member, void (*fn)(void))
 {
-    struct part part = {ALICE, true, be_alice};
     alice = support_shared(sizeof(*alice));
-    pid_t pid = support_fork(act_part, &part);
+    pid_t pid = group_fork_as(GROUP_ALICE, true, be_alice);
     ck_assert(UNTIL(alice->shown));
-    ck_assert_int_eq(as(uid, member, fn), 0);
+    ck_assert_int_eq(group_as(uid, member, fn), 0);
     alice->go = true;
     ck_assert_int_eq(support_join(pid), 0);
 }
 
 /* ---- what must not be possible ---- */
-
-static const char *in_channel(const char *folder, const char *name)
-{
-    static char path[320];
-    snprintf(path, sizeof(path), "%s/%s/%s", channel_dir, folder, name);
-    return path;
-}
 
 /* No way of opening it succeeds, for want of permission. */
 static bool shut(const char *path, int flags)
@@ -228,7 +91,7 @@ static bool all_shut(const char *path)
 
 static bool unlisted(const char *folder)
 {
-    DIR *d = opendir(in_channel(folder, ""));
+    DIR *d = opendir(group_path(folder, ""));
     if (d != NULL)
         closedir(d);
     return d == NULL && errno == EACCES;
@@ -251,7 +114,7 @@ static bool fixed(const char *path, const char *there)
 static bool no_handle(void)
 {
     struct mqredis_error error;
-    struct mqredis *mq = mqredis_open(channel_dir, &error);
+    struct mqredis *mq = mqredis_open(group_channel(), &error);
     if (mq == NULL)
         return error.status != MQREDIS_OK;
     struct mqredis_reply *reply = mqredis_command(mq, "PING");
@@ -264,79 +127,80 @@ static bool no_handle(void)
 static void try_doors_from_outside(void)
 {
     char moved[160];
-    snprintf(moved, sizeof(moved), "%s/moved", channel_dir);
+    snprintf(moved, sizeof(moved), "%s/moved", group_channel());
     /* Send: */
     CHILD_REQUIRE(no_handle());
     CHILD_REQUIRE(queue_shut(O_WRONLY));
-    CHILD_REQUIRE(shut(in_channel(".", "senders"), O_WRONLY));
+    CHILD_REQUIRE(shut(group_path(".", "senders"), O_WRONLY));
     /* Read: */
     CHILD_REQUIRE(queue_shut(O_RDONLY) && queue_shut(O_RDWR));
     CHILD_REQUIRE(unlisted(".") && unlisted("reply") && unlisted("payload"));
-    CHILD_REQUIRE(all_shut(in_channel("reply", alice->pipe)));
-    CHILD_REQUIRE(all_shut(in_channel("payload", alice->payload)));
-    CHILD_REQUIRE(all_shut(in_channel(".", "status")));
-    CHILD_REQUIRE(all_shut(in_channel(".", "queue")));
-    CHILD_REQUIRE(all_shut(in_channel(".", "lock")));
+    CHILD_REQUIRE(all_shut(group_path("reply", alice->pipe)));
+    CHILD_REQUIRE(all_shut(group_path("payload", alice->payload)));
+    CHILD_REQUIRE(all_shut(group_path(".", "status")));
+    CHILD_REQUIRE(all_shut(group_path(".", "queue")));
+    CHILD_REQUIRE(all_shut(group_path(".", "lock")));
     /* Fake: */
-    CHILD_REQUIRE(all_shut(in_channel(".", "receiver")));
-    CHILD_REQUIRE(all_shut(in_channel(".", "control")));
-    CHILD_REQUIRE(fixed(in_channel("reply", alice->pipe), moved));
-    CHILD_REQUIRE(mkfifo(in_channel("reply", "mine"), 0666) < 0);
+    CHILD_REQUIRE(all_shut(group_path(".", "receiver")));
+    CHILD_REQUIRE(all_shut(group_path(".", "control")));
+    CHILD_REQUIRE(fixed(group_path("reply", alice->pipe), moved));
+    CHILD_REQUIRE(mkfifo(group_path("reply", "mine"), 0666) < 0);
     CHILD_REQUIRE(mq_unlink(alice->queue) < 0);
-    CHILD_REQUIRE(rmdir(channel_dir) < 0 && rename(channel_dir, moved) < 0);
+    CHILD_REQUIRE(rmdir(group_channel()) < 0 &&
+                  rename(group_channel(), moved) < 0);
 }
 
 START_TEST(test_outsider_can_do_nothing)
 {
-    if (!can())
+    if (!group_can("check_group"))
         return;
-    start_as(KEEPER, true);
-    with_alice(STRANGER, false, try_doors_from_outside);
-    stop_manager();
+    group_start(GROUP_KEEPER, true, NULL);
+    with_alice(GROUP_STRANGER, false, try_doors_from_outside);
+    group_stop();
 }
 END_TEST
 
 static void try_doors_from_inside(void)
 {
     char moved[160];
-    snprintf(moved, sizeof(moved), "%s/reply/moved", channel_dir);
+    snprintf(moved, sizeof(moved), "%s/reply/moved", group_channel());
     /* A member sends... */
     CHILD_REQUIRE(!no_handle());
     CHILD_REQUIRE(!queue_shut(O_WRONLY));
     /* ... and reads nobody's request, answer or argument, nor their names. */
     CHILD_REQUIRE(queue_shut(O_RDONLY) && queue_shut(O_RDWR));
     CHILD_REQUIRE(unlisted(".") && unlisted("reply") && unlisted("payload"));
-    CHILD_REQUIRE(shut(in_channel("reply", alice->pipe), O_RDONLY));
-    CHILD_REQUIRE(all_shut(in_channel("payload", alice->payload)));
+    CHILD_REQUIRE(shut(group_path("reply", alice->pipe), O_RDONLY));
+    CHILD_REQUIRE(all_shut(group_path("payload", alice->payload)));
     /* Writes no answer into another's pipe, nor takes its place. */
-    CHILD_REQUIRE(shut(in_channel("reply", alice->pipe), O_WRONLY));
-    CHILD_REQUIRE(shut(in_channel("reply", alice->pipe), O_RDWR));
-    CHILD_REQUIRE(fixed(in_channel("reply", alice->pipe), moved));
-    CHILD_REQUIRE(fixed(in_channel("payload", alice->payload), moved));
-    CHILD_REQUIRE(mkfifo(in_channel("reply", alice->pipe), 0666) < 0);
-    CHILD_REQUIRE(fixed(in_channel(".", "reply"), moved));
+    CHILD_REQUIRE(shut(group_path("reply", alice->pipe), O_WRONLY));
+    CHILD_REQUIRE(shut(group_path("reply", alice->pipe), O_RDWR));
+    CHILD_REQUIRE(fixed(group_path("reply", alice->pipe), moved));
+    CHILD_REQUIRE(fixed(group_path("payload", alice->payload), moved));
+    CHILD_REQUIRE(mkfifo(group_path("reply", alice->pipe), 0666) < 0);
+    CHILD_REQUIRE(fixed(group_path(".", "reply"), moved));
     /* Is no manager: neither alive, nor listening, nor telling its state. */
-    CHILD_REQUIRE(shut(in_channel(".", "receiver"), O_WRONLY));
-    CHILD_REQUIRE(shut(in_channel(".", "receiver"), O_RDWR));
-    CHILD_REQUIRE(all_shut(in_channel(".", "control")));
-    CHILD_REQUIRE(shut(in_channel(".", "status"), O_WRONLY));
-    CHILD_REQUIRE(shut(in_channel(".", "senders"), O_RDONLY));
-    CHILD_REQUIRE(shut(in_channel(".", "queue"), O_WRONLY));
-    CHILD_REQUIRE(mkfifo(in_channel(".", "new"), 0600) < 0);
-    CHILD_REQUIRE(fixed(in_channel(".", "receiver"), moved));
+    CHILD_REQUIRE(shut(group_path(".", "receiver"), O_WRONLY));
+    CHILD_REQUIRE(shut(group_path(".", "receiver"), O_RDWR));
+    CHILD_REQUIRE(all_shut(group_path(".", "control")));
+    CHILD_REQUIRE(shut(group_path(".", "status"), O_WRONLY));
+    CHILD_REQUIRE(shut(group_path(".", "senders"), O_RDONLY));
+    CHILD_REQUIRE(shut(group_path(".", "queue"), O_WRONLY));
+    CHILD_REQUIRE(mkfifo(group_path(".", "new"), 0600) < 0);
+    CHILD_REQUIRE(fixed(group_path(".", "receiver"), moved));
     CHILD_REQUIRE(mq_unlink(alice->queue) < 0);
     /* Nor keeps one from starting: whoever may open the lock may hold it. */
-    CHILD_REQUIRE(shut(in_channel(".", "lock"), O_WRONLY));
-    CHILD_REQUIRE(shut(in_channel(".", "lock"), O_RDONLY));
+    CHILD_REQUIRE(shut(group_path(".", "lock"), O_WRONLY));
+    CHILD_REQUIRE(shut(group_path(".", "lock"), O_RDONLY));
 }
 
 START_TEST(test_member_can_send_and_no_more)
 {
-    if (!can())
+    if (!group_can("check_group"))
         return;
-    start_as(KEEPER, true);
-    with_alice(BOB, true, try_doors_from_inside);
-    stop_manager();
+    group_start(GROUP_KEEPER, true, NULL);
+    with_alice(GROUP_BOB, true, try_doors_from_inside);
+    group_stop();
 }
 END_TEST
 
@@ -349,14 +213,14 @@ static void ask_through_links(void)
     char payload[64];
     uint32_t count;
     size_t len = e2e_commands(payload, sizeof(payload), &count, "PING");
-    CHILD_REQUIRE(e2e_client_open(&client, channel_dir) == ERR_OK);
+    CHILD_REQUIRE(e2e_client_open(&client, group_channel()) == ERR_OK);
     for (size_t i = 0; i < 4; i++) {
         CHILD_REQUIRE(e2e_begin(&client, &call, count, payload, len,
                                 TIMEOUT_MS) == ERR_OK);
         char name[ONESHOT_NAME_MAX];
         call.header.slot += 1000 + i;
         oneshot_name(name, call.header.client, call.header.slot);
-        CHILD_REQUIRE(symlink(targets[i], in_channel("reply", name)) == 0);
+        CHILD_REQUIRE(symlink(targets[i], group_path("reply", name)) == 0);
         CHILD_REQUIRE(e2e_send(&client, &call) == ERR_OK);
         e2e_forget(&client, &call);
     }
@@ -365,18 +229,18 @@ static void ask_through_links(void)
     for (size_t i = 0; i < 4; i++) {
         char name[ONESHOT_NAME_MAX];
         oneshot_name(name, client.pool.client, 1000 + i);
-        unlink(in_channel("reply", name));
+        unlink(group_path("reply", name));
     }
 }
 
 START_TEST(test_links_under_a_replys_name)
 {
-    if (!can())
+    if (!group_can("check_group"))
         return;
-    start_as(KEEPER, true);
-    ck_assert_int_eq(as(BOB, true, ask_through_links), 0);
-    with_alice(BOB, true, ask_through_links);
-    stop_manager();
+    group_start(GROUP_KEEPER, true, NULL);
+    ck_assert_int_eq(group_as(GROUP_BOB, true, ask_through_links), 0);
+    with_alice(GROUP_BOB, true, ask_through_links);
+    group_stop();
 }
 END_TEST
 
@@ -392,7 +256,7 @@ static void use_library(void)
     CHILD_REQUIRE(value != NULL);
     for (size_t i = 0; i < LARGE; i++)
         value[i] = (char)((i * 7919 + getuid()) >> 5);
-    struct mqredis *mq = mqredis_open(channel_dir, NULL);
+    struct mqredis *mq = mqredis_open(group_channel(), NULL);
     CHILD_REQUIRE(mq != NULL);
     mqredis_set_timeout(mq, TIMEOUT_MS);
     for (int i = 0; i < 3; i++) {
@@ -410,17 +274,17 @@ static void use_library(void)
 
 START_TEST(test_members_and_root_send_large_values)
 {
-    if (!can())
+    if (!group_can("check_group"))
         return;
-    start_as(_i == 0 ? KEEPER : 0, true);
-    ck_assert_int_eq(as(ALICE, true, use_library), 0);
-    ck_assert_int_eq(as(BOB, true, use_library), 0);
+    group_start(_i == 0 ? GROUP_KEEPER : 0, true, NULL);
+    ck_assert_int_eq(group_as(GROUP_ALICE, true, use_library), 0);
+    ck_assert_int_eq(group_as(GROUP_BOB, true, use_library), 0);
     if (_i == 0)
-        ck_assert_int_eq(as(KEEPER, false, use_library), 0);
-    ck_assert_int_eq(as(0, false, use_library), 0);
-    stop_manager();
+        ck_assert_int_eq(group_as(GROUP_KEEPER, false, use_library), 0);
+    ck_assert_int_eq(group_as(0, false, use_library), 0);
+    group_stop();
     /* Nothing of theirs is left. */
-    ck_assert_int_ne(access(in_channel("reply", ""), F_OK), 0);
+    ck_assert_int_ne(access(group_path("reply", ""), F_OK), 0);
 }
 END_TEST
 
@@ -428,7 +292,7 @@ END_TEST
  * another user. */
 static void leave_a_mess(void)
 {
-    CHILD_REQUIRE(e2e_client_open(&client, channel_dir) == ERR_OK);
+    CHILD_REQUIRE(e2e_client_open(&client, group_channel()) == ERR_OK);
     CHILD_REQUIRE(e2e_begin(&client, &call, 1, "", 0, TIMEOUT_MS) == ERR_OK);
     CHILD_REQUIRE(oneshot_payload(&client.pool, &client.ch, &call.slot) ==
                   ERR_OK);
@@ -437,14 +301,14 @@ static void leave_a_mess(void)
 
 START_TEST(test_leavings_of_members_are_swept)
 {
-    if (!can())
+    if (!group_can("check_group"))
         return;
-    start_as(KEEPER, true);
-    ck_assert_int_eq(as(BOB, true, leave_a_mess), 128 + SIGKILL);
-    ck_assert_int_eq(support_count_entries(in_channel("reply", "")), 1);
-    ck_assert_int_eq(support_count_entries(in_channel("payload", "")), 1);
-    stop_manager();
-    ck_assert_int_le(support_count_entries(channel_dir), 0);
+    group_start(GROUP_KEEPER, true, NULL);
+    ck_assert_int_eq(group_as(GROUP_BOB, true, leave_a_mess), 128 + SIGKILL);
+    ck_assert_int_eq(support_count_entries(group_path("reply", "")), 1);
+    ck_assert_int_eq(support_count_entries(group_path("payload", "")), 1);
+    group_stop();
+    ck_assert_int_le(support_count_entries(group_channel()), 0);
 }
 END_TEST
 
@@ -455,13 +319,13 @@ static void require_no_handle(void)
 
 START_TEST(test_without_a_group_there_are_no_members)
 {
-    if (!can())
+    if (!group_can("check_group"))
         return;
-    start_as(KEEPER, false);
-    ck_assert_int_eq(as(ALICE, true, require_no_handle), 0);
-    ck_assert_int_eq(as(STRANGER, false, require_no_handle), 0);
-    ck_assert_int_eq(as(KEEPER, true, use_library), 0);
-    stop_manager();
+    group_start(GROUP_KEEPER, false, NULL);
+    ck_assert_int_eq(group_as(GROUP_ALICE, true, require_no_handle), 0);
+    ck_assert_int_eq(group_as(GROUP_STRANGER, false, require_no_handle), 0);
+    ck_assert_int_eq(group_as(GROUP_KEEPER, true, use_library), 0);
+    group_stop();
 }
 END_TEST
 
@@ -480,27 +344,12 @@ END_TEST
 
 /* ---- the suite ---- */
 
-static void setup(void)
-{
-    support_scratch_setup();
-    /* The scratch folder may lie where other users can't go. */
-    strcpy(dir, "/tmp/mqredis-group.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    ck_assert_int_eq(chmod(dir, 0711), 0);
-}
-
-static void teardown(void)
-{
-    support_remove(dir);
-    support_scratch_teardown();
-}
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("group");
     TCase *t = tcase_create("group");
     suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, setup, teardown);
+    tcase_add_unchecked_fixture(t, group_setup, group_teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_outsider_can_do_nothing);
     tcase_add_test(t, test_member_can_send_and_no_more);
