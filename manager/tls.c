@@ -31,7 +31,11 @@ struct tls {
 static const char *reason(void)
 {
     unsigned long code = ERR_get_error();
-    const char *text = code ? ERR_reason_error_string(code) : NULL;
+    const char *text = NULL;
+    if (ERR_GET_LIB(code) == ERR_LIB_SYS)
+        text = strerror(ERR_GET_REASON(code));
+    else if (code != 0)
+        text = ERR_reason_error_string(code);
     ERR_clear_error();
     return text ? text : errno ? strerror(errno) : "no reason given";
 }
@@ -164,10 +168,10 @@ enum err tls_handshake(struct tls *tls, bool *want_write, struct err_text *why)
         return err_say(why, ERR_DENIED,
                        "TLS: the server's certificate is refused: %s",
                        X509_verify_cert_error_string(verify));
+    bool closed = e == SSL_ERROR_SYSCALL || e == SSL_ERROR_ZERO_RETURN;
     return err_say(why, ERR_SYS, "TLS: %s",
-                   e == SSL_ERROR_SYSCALL && errno == 0
-                       ? "the server closed the connection"
-                       : reason());
+                   closed && errno == 0 ? "the server closed the connection"
+                                        : reason());
 }
 
 enum err tls_read(struct tls *tls, char *buf, size_t size, size_t *n,

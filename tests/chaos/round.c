@@ -83,6 +83,11 @@ static bool has_settled(struct world *w)
            w->redis.resume_ns == 0 && w->heal_ns == 0;
 }
 
+static bool has_been_asked(struct world *w)
+{
+    return w->asker == 0;
+}
+
 static bool has_no_manager(struct world *w)
 {
     return world_managers(w) == 0;
@@ -130,16 +135,13 @@ static void recover(struct world *w)
     if (!turn_until(w, SETTLE_MS, has_settled))
         world_accuse(w, "%u managers %d ms after the faults ended, not one",
                      world_managers(w), SETTLE_MS);
-    int status;
-    pid_t pid = support_fork(ask_once, w);
-    uint64_t until = clock_deadline(SETTLE_MS + 10000);
-    /* Not world_turn: that takes in any child's end. */
-    while (waitpid(pid, &status, WNOHANG) == 0 && clock_ns() < until)
-        support_sleep_ms(5);
-    if (clock_ns() >= until) {
+    /* A successor that gives up only now is to be replaced meanwhile. */
+    w->asker = support_fork(ask_once, w);
+    pid_t pid = w->asker;
+    if (!turn_until(w, SETTLE_MS + 10000, has_been_asked)) {
         support_kill(pid);
         world_accuse(w, "a request hangs after the faults ended");
-    } else if (status != 0) {
+    } else if (w->asker_status != 0) {
         world_accuse(w, "no service %d ms after the faults ended", SETTLE_MS);
     }
 }

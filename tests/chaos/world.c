@@ -93,7 +93,8 @@ pid_t world_guardian(const struct manager *m)
 
 void world_end_manager(struct manager *m, int signal)
 {
-    m->told = signal;
+    if (m->told != SIGKILL)
+        m->told = signal;
     m->told_ns = clock_ns();
     world_resume(&m->player);
     kill(m->player.pid, signal);
@@ -223,6 +224,10 @@ static void end_of(struct world *w, pid_t pid, int status)
         w->redis = (struct player){0};
         if (w->redis_back_ns == 0)
             w->redis_back_ns = clock_ns();
+    }
+    if (pid == w->asker) {
+        w->asker = 0;
+        w->asker_status = status;
     }
     if (pid == w->proxy.pid) {
         world_accuse(w, "the harness's own proxy ended with %#x",

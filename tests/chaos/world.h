@@ -102,6 +102,8 @@ struct world {
     /* The longest that a process overslept which does nothing else. */
     _Atomic uint64_t *noise_ns;
     pid_t sleeper;
+    pid_t asker; /* who asks whether all is well again; 0: it has ended */
+    int asker_status;
     unsigned violations;
 };
 
