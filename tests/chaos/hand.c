@@ -1,14 +1,42 @@
 /* What every act of a worker needs. */
 #include "tests/chaos/hand.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/clock.h"
 
+int hand_open_sched(void)
+{
+    return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+/* Its second number: ns that the thread was ready to run and waited. */
+static uint64_t starved(int fd)
+{
+    char text[96], *end;
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    (void)strtoull(text, &end, 10);
+    return strtoull(end, NULL, 10);
+}
+
+struct watch_hand hand_watch_by(const struct hand *w, int sched_fd)
+{
+    return (struct watch_hand){.from_ns = clock_ns(),
+                               .starved_ns = starved(sched_fd),
+                               .stops = w->h->stops,
+                               .sched_fd = sched_fd};
+}
+
 struct watch_hand hand_watch(const struct hand *w)
 {
-    return (struct watch_hand){clock_ns(), w->h->stops};
+    return hand_watch_by(w, w->sched_fd);
 }
 
 uint64_t hand_deadline(const struct hand *w, struct watch_hand watch)
@@ -16,15 +44,24 @@ uint64_t hand_deadline(const struct hand *w, struct watch_hand watch)
     return watch.from_ns + (unsigned long long)w->timeout_ms * NS_PER_MS;
 }
 
+struct wait_end hand_end(struct watch_hand watch)
+{
+    struct wait_end end = {.at_ns = clock_ns()};
+    end.starved_ns = starved(watch.sched_fd) - watch.starved_ns;
+    return end;
+}
+
 void hand_note_wait(struct hand *w, struct watch_hand watch,
-                    uint64_t deadline_ns, uint64_t until_ns, uint32_t number)
+                    uint64_t deadline_ns, struct wait_end end, uint32_t number)
 {
     uint64_t due = deadline_ns > watch.from_ns ? deadline_ns : watch.from_ns;
-    if (until_ns <= due || w->h->stops != watch.stops)
+    due += end.starved_ns;
+    if (end.at_ns <= due || w->h->stops != watch.stops)
         return;
-    w->h->late_count += until_ns - due > LATE_GOAL_NS;
-    if (until_ns - due > w->h->late_ns) {
-        w->h->late_ns = until_ns - due;
+    uint64_t late = end.at_ns - due;
+    w->h->late_count += late > LATE_GOAL_NS;
+    if (late > w->h->late_ns) {
+        w->h->late_ns = late;
         w->h->late_from_ns = watch.from_ns;
         w->h->late_step = number;
     }
@@ -33,7 +70,7 @@ void hand_note_wait(struct hand *w, struct watch_hand watch,
 void hand_stop_watch(struct hand *w, struct watch_hand watch,
                      uint64_t deadline_ns, uint32_t number)
 {
-    hand_note_wait(w, watch, deadline_ns, clock_ns(), number);
+    hand_note_wait(w, watch, deadline_ns, hand_end(watch), number);
 }
 
 uint32_t hand_begin(struct hand *w, enum act act)

@@ -31,15 +31,24 @@ struct hand {
     /* Elements of the queue that are certainly there, pops without an end. */
     long queued, doubtful_pops;
     uint64_t serial; /* of values that have no step */
+    int sched_fd;    /* of hand_open_sched, for the main thread */
 };
 
 /* A wait, for the question whether it was too long. */
 struct watch_hand {
     uint64_t from_ns;
+    uint64_t starved_ns;
     unsigned stops;
+    int sched_fd;
 };
 
+/* What tells how long the calling thread was ready to run, and did not: a wait
+ * is not late for want of a processor. -1: that is not known here. */
+int hand_open_sched(void);
+
 struct watch_hand hand_watch(const struct hand *w);
+/* The same in a thread that has a descriptor of its own. */
+struct watch_hand hand_watch_by(const struct hand *w, int sched_fd);
 
 /* When a request that is submitted at `watch` is out of time. */
 uint64_t hand_deadline(const struct hand *w, struct watch_hand watch);
@@ -49,9 +58,14 @@ uint64_t hand_deadline(const struct hand *w, struct watch_hand watch);
 void hand_stop_watch(struct hand *w, struct watch_hand watch,
                      uint64_t deadline_ns, uint32_t number);
 
-/* The same for one that was over at `until_ns`. */
+/* The end of a wait in a thread: when it was, and what the thread was kept from
+ * running meanwhile; and the judgement, by whoever owns the history. */
+struct wait_end {
+    uint64_t at_ns, starved_ns;
+};
+struct wait_end hand_end(struct watch_hand watch);
 void hand_note_wait(struct hand *w, struct watch_hand watch,
-                    uint64_t deadline_ns, uint64_t until_ns, uint32_t number);
+                    uint64_t deadline_ns, struct wait_end end, uint32_t number);
 
 /* Writes a step down before it is taken, and gives its number. */
 uint32_t hand_begin(struct hand *w, enum act act);

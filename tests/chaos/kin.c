@@ -19,6 +19,9 @@
 #define THREADS 4
 #define THREAD_STEPS 6
 
+/* What a program may take to start and end, on a busy machine. */
+#define PROGRAM_NS NS_PER_S
+
 /* ---- threads ---- */
 
 struct job {
@@ -26,7 +29,7 @@ struct job {
     uint32_t first;
     int count;
     struct watch_hand watch[THREAD_STEPS];
-    uint64_t until_ns[THREAD_STEPS];
+    struct wait_end ends[THREAD_STEPS];
     struct mqredis_reply *replies[THREAD_STEPS];
 };
 
@@ -35,16 +38,19 @@ static void *work(void *arg)
 {
     struct job *j = arg;
     char text[32];
+    int fd = hand_open_sched();
     for (int i = 0; i < j->count; i++) {
         uint32_t n = j->first + (uint32_t)i;
-        j->watch[i] = hand_watch(j->w);
+        j->watch[i] = hand_watch_by(j->w, fd);
         j->replies[i] =
             j->w->h->steps[n].act == ACT_COUNT
                 ? mqredis_command(j->w->mq, "INCR count:w%u", j->w->h->id)
                 : mqredis_command(j->w->mq, "ECHO %s",
                                   hand_value(j->w, n, text));
-        j->until_ns[i] = clock_ns();
+        j->ends[i] = hand_end(j->watch[i]);
     }
+    if (fd >= 0)
+        close(fd);
     return NULL;
 }
 
@@ -57,7 +63,7 @@ static void judge_job(struct hand *w, const struct job *j, int64_t *counters,
         uint32_t n = j->first + (uint32_t)i;
         const struct mqredis_reply *r = j->replies[i];
         hand_note_wait(w, j->watch[i], hand_deadline(w, j->watch[i]),
-                       j->until_ns[i], n);
+                       j->ends[i], n);
         if (w->h->steps[n].act == ACT_ECHO) {
             if (hand_settle(w, n, r, MQREDIS_STRING))
                 hand_check_text(w, r, hand_value(w, n, text));
@@ -258,7 +264,7 @@ void act_program(struct hand *w)
     close(out[0]);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
+    hand_stop_watch(w, watch, hand_deadline(w, watch) + PROGRAM_NS, n);
     if (pid > 0)
         judge_program(w, n, status, said);
     else

@@ -300,8 +300,9 @@ static void show_log_from(const struct world *w, double from)
     (void)!system(command);
 }
 
-/* The machine's noise is what a process that only sleeps sees of it; one that
- * works meets it more than once in a wait. */
+/* Waiting for a processor was taken off already where the kernel tells it. The
+ * machine's noise is what a process that only sleeps sees of it; one that works
+ * meets it more than once in a wait. */
 static void check_lateness(struct world *w)
 {
     uint64_t noise = *w->noise_ns;

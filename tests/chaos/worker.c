@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/clock.h"
 #include "tests/chaos/hand.h"
@@ -282,6 +283,7 @@ void worker_live(const struct worker_task *task)
                      .last_big = NOBODY};
     int fds = support_count_fds();
     w.h->began_ns = clock_ns();
+    w.sched_fd = hand_open_sched();
     w.mq = mqredis_open(task->channel, &why);
     if (w.mq == NULL) {
         if (!scarce(task))
@@ -293,6 +295,8 @@ void worker_live(const struct worker_task *task)
     else
         live(&w);
     mqredis_close(w.mq);
+    if (w.sched_fd >= 0)
+        close(w.sched_fd);
     int left = support_count_fds();
     if (left != fds && !scarce(task))
         history_accuse(w.h,
