@@ -82,6 +82,28 @@ START_TEST(test_a_signal_leaves_nothing)
 }
 END_TEST
 
+static void start_and_stay(void *arg)
+{
+    pid_t *pid = arg;
+    *pid = spawn();
+    for (;;)
+        pause();
+}
+
+START_TEST(test_the_death_of_its_parent_leaves_nothing)
+{
+    support_scratch_setup();
+    pid_t *pid = support_shared(sizeof(*pid));
+    pid_t parent = support_fork(start_and_stay, pid);
+    ck_assert(UNTIL(entries() >= 2));
+    support_kill(parent);
+    ck_assert(UNTIL(entries() == 0));
+    ck_assert(UNTIL(support_proc_state(*pid) == '\0' ||
+                    support_proc_state(*pid) == 'Z'));
+    support_scratch_teardown();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("chaos");
@@ -92,6 +114,7 @@ int main(void)
     tc = tcase_create("signals");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_a_signal_leaves_nothing, 0, 3);
+    tcase_add_test(tc, test_the_death_of_its_parent_leaves_nothing);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
