@@ -274,7 +274,7 @@ EXTRA_check_chaos := $(support)
 
 # Cases in other languages, which the suites run one by one.
 script_obj := $(e2e_obj) $(BUILD)/obj/tests/script.o
-script_tests := check_bindings_php check_bindings_node
+script_tests := check_bindings_php check_bindings_node check_gateway_clients
 TESTS += $(script_tests)
 $(foreach t,$(script_tests),$(eval EXTRA_$(t) := $(script_obj)))
 $(BUILD)/obj/tests/script.o: ALL_CFLAGS += $(shell pkg-config --cflags check)

@@ -7,6 +7,7 @@ static const struct script php = {
              "workers/bindings/php/tests/cases.php"},
     .needs = "there is no php (Debian: php-cli)",
     .loads_library = true,
+    .manager = "--resp 3",
 };
 
 int main(void)

@@ -15,7 +15,7 @@
 #define CANNOT 77
 #define NO_PROGRAM 127
 
-#define CASES_MAX 128
+#define CASES_MAX 256
 #define LINE_MAX_BYTES 512
 
 /* All cases of the suite: a loop test gives an index, and nothing else. */
@@ -51,6 +51,7 @@ static void skip(const struct script *s, const char *why)
 struct run {
     struct e2e_redis redis;
     struct e2e_manager manager;
+    const char *name, *options;
     int in, out;               /* our ends of the script's */
     char line[LINE_MAX_BYTES]; /* of its output, up to now */
     size_t len;
@@ -67,7 +68,7 @@ static void carry_out(struct run *run, const char *order)
     } else if (strcmp(order, "@start manager") == 0) {
         char channel[sizeof(m->channel)];
         strcpy(channel, m->channel);
-        e2e_manager_start(m, channel, e2e_uri(&run->redis), NULL);
+        e2e_manager_start(m, channel, e2e_uri(&run->redis), run->options);
     } else {
         ck_abort_msg("an order that nobody knows: %s", order);
     }
@@ -96,8 +97,8 @@ static void take_output(struct run *run)
     struct pollfd p = {.fd = run->out, .events = POLLIN};
     for (;;) {
         if (poll(&p, 1, (int)(3 * support_wait_ms())) <= 0)
-            ck_abort_msg("says nothing for too long; before that:\n%s",
-                         run->text);
+            ck_abort_msg("%s: says nothing for too long; before that:\n%s",
+                         run->name, run->text);
         ssize_t n = read(run->out, bytes, sizeof(bytes));
         if (n <= 0)
             break;
@@ -118,16 +119,18 @@ START_TEST(test_of_a_script)
     const struct script *s = cases[_i].script;
     const char *argv[E2E_ARGS_MAX + 1];
     int in[2], out[2];
-    e2e_start(&run.redis, &run.manager, E2E_REDIS, NULL);
+    e2e_start(&run.redis, &run.manager, E2E_REDIS, s->manager);
     setenv("MQREDIS_CHANNEL", run.manager.channel, 1);
     if (s->prepare != NULL)
-        s->prepare(s, &run.redis, &run.manager);
+        s->prepare();
     ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
     ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
     argv_of(s, cases[_i].name, argv);
     pid_t pid = e2e_spawn_fed(argv, in[0], out[1], out[1]);
     close(in[0]);
     close(out[1]);
+    run.name = cases[_i].name;
+    run.options = s->manager;
     run.in = in[1];
     run.out = out[0];
     take_output(&run);

@@ -25,10 +25,10 @@ struct script {
     const char *needs;   /* what to install where it cannot be run */
     bool loads_library;  /* cannot be tried with a library that is built with
                             a sanitizer */
+    const char *manager; /* further options of the manager; may be NULL */
     /* Called in the test's process before the script is run, to start what else
      * it needs and to set variables; may be NULL. */
-    void (*prepare)(const struct script *script, const struct e2e_redis *r,
-                    const struct e2e_manager *m);
+    void (*prepare)(void);
 };
 
 /* Adds a script's cases to a suite, or says on a line why they are skipped.
