@@ -420,6 +420,40 @@ START_TEST(test_ids_keys_and_values_are_not_shown)
 }
 END_TEST
 
+/* What ps shows of a worker is what was written there. */
+START_TEST(test_arguments_are_shown_and_standard_input_is_not)
+{
+    struct e2e_redis redis;
+    struct e2e_manager manager;
+    e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
+    for (int by_stdin = 0; by_stdin < 2; by_stdin++) {
+        int in[2], null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+        const char *const argv[] = {"mqredis-worker",
+                                    "-c",
+                                    manager.channel,
+                                    "BLPOP",
+                                    by_stdin ? "key" : SECRET,
+                                    by_stdin ? "other" : "0",
+                                    NULL};
+        const char *const lines[] = {"mqredis-worker", "-c", manager.channel,
+                                     NULL};
+        pid_t pid = e2e_spawn_fed(by_stdin ? lines : argv, in[0], null, null);
+        if (by_stdin)
+            ck_assert_int_gt(write(in[1], "BLPOP " SECRET " 0\n", 20), 0);
+        ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 1));
+        bool shown = strstr(command_line(pid), SECRET) != NULL;
+        ck_assert(shown == !by_stdin);
+        support_kill(pid);
+        close(in[0]);
+        close(in[1]);
+        close(null);
+        ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 0));
+    }
+    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+}
+END_TEST
+
 /* ---- the page ---- */
 
 /* docs/security.md names a test beside each sentence: "[suite: name]". */
@@ -459,6 +493,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_password_of_a_wrong_uri);
     tcase_add_test(t, test_unit_leaves_no_core_dumps);
     tcase_add_test(t, test_ids_keys_and_values_are_not_shown);
+    tcase_add_test(t, test_arguments_are_shown_and_standard_input_is_not);
     tcase_add_test(t, test_page_names_tests_that_exist);
     return s;
 }

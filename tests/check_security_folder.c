@@ -312,6 +312,66 @@ START_TEST(test_member_can_fill_the_file_system)
 }
 END_TEST
 
+static void use_up_inodes(void)
+{
+    char name[32];
+    int i = 0;
+    do
+        snprintf(name, sizeof(name), "reply/%d", i++);
+    while (mknod(group_path(".", name), S_IFREG | 0600, 0) == 0);
+    CHILD_REQUIRE(errno == ENOSPC);
+    *stage = 1;
+    CHILD_REQUIRE(UNTIL(*stage == 2));
+}
+
+static bool newcomer_is_served(void)
+{
+    struct mqredis *mq = mqredis_open(group_channel(), NULL);
+    CHILD_REQUIRE(mq != NULL);
+    struct mqredis_reply *r = mqredis_command(mq, "PING");
+    bool served = r->type == MQREDIS_STATUS;
+    CHILD_REQUIRE(served || r->status == MQREDIS_SYSTEM);
+    mqredis_free(r);
+    mqredis_close(mq);
+    return served;
+}
+
+static void come_too_late(void)
+{
+    CHILD_REQUIRE(!newcomer_is_served());
+    *stage = 2;
+    /* The sweep makes room. */
+    bool served = false;
+    for (int i = 0; i < 3 && !served; i++)
+        served = UNTIL(newcomer_is_served());
+    CHILD_REQUIRE(served);
+}
+
+START_TEST(test_member_can_use_up_inodes_until_the_sweep)
+{
+    if (!group_can("member_can_use_up_inodes_until_the_sweep"))
+        return;
+    if (!group_mount("size=12m,nr_inodes=100")) {
+        support_skip("member_can_use_up_inodes", strerror(errno));
+        return;
+    }
+    stage = support_shared(sizeof(*stage));
+    group_start(GROUP_KEEPER, true, NULL);
+    pid_t bob = group_fork_as(GROUP_BOB, true, use_up_inodes);
+    ck_assert(UNTIL(*stage == 1));
+    pid_t alice = group_fork_as(GROUP_ALICE, true, come_too_late);
+    int bobs = support_join(bob);
+    int status = -1;
+    for (int i = 0; i < 3 && status < 0; i++)
+        if (UNTIL(support_proc_state(alice) == 'Z'))
+            status = support_join(alice);
+    group_stop();
+    group_unmount();
+    ck_assert_int_eq(bobs, 0);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 /* ---- a device in a pipe's place ---- */
 
 /* Takes CAP_MKNOD, which no member has; root may be mistaken, too. */
@@ -370,6 +430,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_setgid_folder_makes_no_setgid_program);
     tcase_add_test(t, test_member_can_not_watch_the_folders);
     tcase_add_test(t, test_member_can_fill_the_file_system);
+    tcase_add_test(t, test_member_can_use_up_inodes_until_the_sweep);
     tcase_add_test(t, test_device_in_a_pipes_place);
     return s;
 }

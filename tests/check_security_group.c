@@ -367,6 +367,7 @@ static void claim_to_be_init(void)
     CHILD_REQUIRE(e2e_begin(&client, &call, 1, PING, PING_LEN, TIMEOUT_MS) ==
                   ERR_OK);
     call.header.pid = 1;
+    call.header.prev_rtt_us = 3600000000U; /* an hour */
     CHILD_REQUIRE(e2e_send(&client, &call) == ERR_OK);
     CHILD_REQUIRE(e2e_finish(&client, &call) == E2E_OK);
     shared->stage = 1;
@@ -389,6 +390,10 @@ START_TEST(test_a_pid_is_a_claim)
             row.pid == 1;
     }
     ck_assert(claimed);
+    ck_assert_double_gt(
+        histogram_quantile(&group_manager()->status->times[TIME_round_trip],
+                           1.0),
+        60e9);
     support_kill(bob);
     group_stop();
 }
@@ -456,6 +461,40 @@ START_TEST(test_root_and_owner_may_do_everything)
 }
 END_TEST
 
+/* A worker that looks at the state maps the owner's file. */
+static void look_until_it_ends(void)
+{
+    struct channel ch;
+    struct err_text why;
+    const struct status *status;
+    struct manager_state state;
+    CHILD_REQUIRE(channel_open(&ch, group_channel(), &why) == ERR_OK);
+    CHILD_REQUIRE(status_open(&ch, &status, &why) == ERR_OK);
+    shared->stage = 1;
+    CHILD_REQUIRE(UNTIL(shared->stage == 2));
+    CHILD_REQUIRE(status_read_state(status, &state, NULL) != ERR_OK);
+}
+
+static void cut_the_state(void)
+{
+    CHILD_REQUIRE(truncate(group_path(".", "status"), 0) == 0);
+    shared->stage = 2;
+}
+
+START_TEST(test_owner_can_end_who_looks_at_the_state)
+{
+    if (SUPPORT_SANITIZED || !group_can("owner_can_end_who_looks"))
+        return;
+    group_start(GROUP_KEEPER, true, NULL);
+    struct e2e_manager *m = group_manager();
+    pid_t bob = group_fork_as(GROUP_BOB, true, look_until_it_ends);
+    ck_assert(UNTIL(shared->stage == 1));
+    ck_assert_int_eq(group_as(GROUP_KEEPER, false, cut_the_state), 0);
+    ck_assert_int_eq(support_join(bob), 128 + SIGBUS);
+    support_kill(m->pid); /* if it has not met the same end */
+}
+END_TEST
+
 /* ---- the suite ---- */
 
 static void fresh(void)
@@ -482,6 +521,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_a_pid_is_a_claim);
     tcase_add_test(t, test_member_may_do_what_redis_lets_the_manager_do);
     tcase_add_test(t, test_root_and_owner_may_do_everything);
+    tcase_add_test(t, test_owner_can_end_who_looks_at_the_state);
     return s;
 }
 
