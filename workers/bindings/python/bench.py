@@ -181,7 +181,7 @@ FIGURES = [
     ("rate", "commands/s", "%.0f"),
     ("p50", "p50 us", "%.0f"),
     ("p99", "p99 us", "%.0f"),
-    ("clients", "clients: CPU us", "%.1f"),
+    ("clients", "CPU us/command: clients", "%.1f"),
     ("manager", "manager", "%.1f"),
     ("redis", "redis", "%.1f"),
 ]
