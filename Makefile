@@ -227,16 +227,19 @@ EXTRA_check_tls += $(BUILD)/obj/tests/support_tls.o
 TESTS += check_stream
 EXTRA_check_stream = $(e2e_obj) $(pubsub_obj) $(lib_obj)
 lib_tests := check_lib check_lib_calls check_lib_async check_lib_stress \
-             check_worker
+             check_lib_raw check_worker
 TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/lib.o $$(lib_obj)))
 
 # The gateway's suites run it, with a connection of their own.
-gateway_tests := check_gateway check_gateway_faults
+gateway_tests := check_gateway check_gateway_faults check_gateway_cli
 TESTS += $(gateway_tests)
 gateway_obj := $(BUILD)/obj/tests/gateway.o
 $(foreach t,$(gateway_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(gateway_obj)))
+TESTS += check_gateway_parts
+EXTRA_check_gateway_parts := $(patsubst %,$(BUILD)/obj/workers/gateway/%.o,\
+    parse translate catalog buffer commands)
 $(gateway_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 large_tests := check_large check_large_limits check_large_faults
@@ -409,6 +412,9 @@ bench: all ## compare with hiredis, twemproxy and the limit: build/bench/
 	tools/in-namespace $(BUILD)/mqredis-bench --suite --short 1000 \
 	    --seconds 0.8 --out $(BUILD)/bench
 
+bench-gateway: all ## mqredis-gateway beside direct connections and twemproxy
+	tools/gateway-bench $(BUILD)
+
 # ---- tests -----------------------------------------------------------------
 
 tests_bin := $(TESTS:%=$(BUILD)/tests/%)
@@ -563,7 +569,7 @@ clean: ## remove everything built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t16
 
-.PHONY: all run bench tests check chaos soak faults fuzz install uninstall clean help
+.PHONY: all run bench bench-gateway tests check chaos soak faults fuzz install uninstall clean help
 .DELETE_ON_ERROR:
 
 -include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)

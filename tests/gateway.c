@@ -50,7 +50,10 @@ const char *gw_log(const struct gateway_process *g)
 
 bool gw_listens(struct gateway_process *g)
 {
-    bool up = UNTIL(strstr(gw_log(g), "listening on /") != NULL);
+    /* One line, and whole. */
+    const char *line = NULL;
+    bool up = UNTIL((line = strstr(gw_log(g), "listening on /")) != NULL &&
+                    strchr(line, '\n') != NULL);
     const char *port = strstr(gw_log(g), " port ");
     g->port = port != NULL ? atoi(port + 6) : 0;
     return up;

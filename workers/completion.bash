@@ -1,4 +1,5 @@
-# bash completion for mqredis-worker, mqredis-manager, mqredis-server, mqstat.
+# bash completion for mqredis-worker, mqredis-manager, mqredis-gateway,
+# mqredis-server, mqstat.
 #
 # Options come from the program's own --help, so they are those of the version
 # that is installed; channels from the folders they live in; command names from
@@ -66,4 +67,5 @@ _mqredis() {
         -- "${cur,,}")
 }
 
-complete -F _mqredis mqredis-worker mqredis-manager mqredis-server mqstat
+complete -F _mqredis mqredis-worker mqredis-manager mqredis-gateway \
+    mqredis-server mqstat

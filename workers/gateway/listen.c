@@ -300,10 +300,11 @@ enum err listen_open(struct gateway *g, struct err_text *why)
         e = open_tcp(g, why);
     if (e != ERR_OK)
         return e;
-    if (o->socket != NULL)
-        gateway_say("listening on %s", o->socket);
+    char tcp[128] = "";
     if (o->port >= 0)
-        gateway_say("listening on %s port %d", o->bind, g->tcp_port);
+        snprintf(tcp, sizeof(tcp), "%s port %d", o->bind, g->tcp_port);
+    gateway_say("listening on %s%s%s", o->socket != NULL ? o->socket : "",
+                o->socket != NULL && o->port >= 0 ? ", " : "", tcp);
     listen_update(g);
     return ERR_OK;
 }
