@@ -381,6 +381,41 @@ START_TEST(test_a_stream_that_is_refused_or_has_no_manager)
 }
 END_TEST
 
+/* A loop that flushes by itself is woken by answers alone, and by time. */
+START_TEST(test_a_loop_that_flushes_by_itself)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    struct pollfd p = {.fd = mqredis_fd(mq), .events = POLLIN};
+    mqredis_set_manual_flush(mq, true);
+    ck_assert_ptr_null(mqredis_wait_any(mq, 0));
+    struct mqredis_request *q = submit(mq, incr, 1, 0);
+    ck_assert_int_eq(poll(&p, 1, 50), 0);
+    ck_assert_int_eq(e2e_redis_integer(&r, "EXISTS n"), 0);
+    mqredis_flush(mq);
+    ck_assert_int_eq(poll(&p, 1, (int)support_wait_ms()), 1);
+    ck_assert_ptr_eq(mqredis_wait_any(mq, 0), q);
+    mqredis_cancel(q);
+    ck_assert_ptr_null(mqredis_wait_any(mq, 0));
+    /* Nobody answers: the descriptor tells when the time is over. */
+    mqredis_set_timeout(mq, 100);
+    kill(r.at.pid, SIGSTOP);
+    q = submit(mq, incr, 1, 0);
+    mqredis_flush(mq);
+    struct mqredis_request *done = NULL;
+    for (int i = 0; done == NULL && i < 10; i++) {
+        ck_assert_int_eq(poll(&p, 1, (int)support_wait_ms()), 1);
+        done = mqredis_wait_any(mq, 0);
+    }
+    ck_assert_ptr_eq(done, q);
+    mqredis_cancel(q);
+    kill(r.at.pid, SIGCONT);
+    mqredis_close(mq);
+}
+END_TEST
+
 static Suite *raw_suite(void)
 {
     Suite *s = suite_create("lib_raw");
@@ -396,6 +431,7 @@ static Suite *raw_suite(void)
     e2e_add(t, test_unsent_messages_are_told);
     e2e_add(t, test_the_window_can_be_wider);
     tcase_add_test(t, test_info_tells_protocol_and_database);
+    e2e_add(t, test_a_loop_that_flushes_by_itself);
     e2e_add(t, test_a_stream_without_waiting);
     e2e_add(t, test_a_stream_waits_for_a_place_in_the_queue);
     e2e_add(t, test_a_stream_that_is_refused_or_has_no_manager);

@@ -159,6 +159,7 @@ struct mqredis {
     bool sending;       /* a thread empties `unsent` */
     bool polling;       /* a thread sleeps in epoll_wait for all */
     bool events;        /* mqredis_fd was called: never sleep in submit */
+    bool manual;        /* and the caller flushes what it submitted */
     bool signalled;     /* eventfd is set */
     bool queue_watched; /* the queue is in the epoll set, for EPOLLOUT */
     int epoll_fd, event_fd, timer_fd;
@@ -324,6 +325,9 @@ void watch_queue(struct mqredis *mq, bool on);
 
 /* Makes mqredis_fd readable. */
 void signal_events(struct mqredis *mq);
+
+/* Sees to it that mqredis_fd is readable when something is out of time. */
+void arm_timer(struct mqredis *mq);
 
 /* ---- fork.c ---- */
 

@@ -367,6 +367,11 @@ MQREDIS_API void *mqredis_data(const struct mqredis_request *request);
  */
 MQREDIS_API MQREDIS_CHECK int mqredis_fd(struct mqredis *mq);
 
+/* For a poll loop that calls mqredis_flush before it sleeps, whenever it has
+ * submitted something: with true, submitting alone does not make mqredis_fd
+ * readable, which saves two system calls each time. */
+MQREDIS_API void mqredis_set_manual_flush(struct mqredis *mq, bool manual);
+
 /* ---- subscriptions ---- */
 
 /*

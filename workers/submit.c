@@ -124,6 +124,15 @@ void mqredis_flush(struct mqredis *mq)
 {
     pthread_mutex_lock(&mq->lock);
     flush_locked(mq, !mq->events, 0);
+    if (mq->manual)
+        arm_timer(mq);
+    pthread_mutex_unlock(&mq->lock);
+}
+
+void mqredis_set_manual_flush(struct mqredis *mq, bool manual)
+{
+    pthread_mutex_lock(&mq->lock);
+    mq->manual = manual;
     pthread_mutex_unlock(&mq->lock);
 }
 
@@ -245,7 +254,7 @@ void submit_locked(struct mqredis *mq, struct mqredis_request *r,
     }
     if (deadline > f->deadline_ns)
         f->deadline_ns = deadline;
-    if (mq->events)
+    if (mq->events && !mq->manual)
         signal_events(mq);
 }
 

@@ -119,7 +119,7 @@ static uint64_t next_deadline(const struct mqredis *mq)
 }
 
 /* Sets timer_fd, which only matters to a poll loop of the caller's. */
-static void arm_timer(struct mqredis *mq)
+void arm_timer(struct mqredis *mq)
 {
     if (mq->timer_fd < 0)
         return;

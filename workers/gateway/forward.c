@@ -362,8 +362,11 @@ static void collect(struct mqredis *mq)
 
 void forward_collect(struct gateway *g)
 {
-    collect(g->mq);
-    collect(g->blocking);
+    if (g->mq_ready)
+        collect(g->mq);
+    if (g->blocking_ready)
+        collect(g->blocking);
+    g->mq_ready = g->blocking_ready = false;
     if (!g->catalog_came)
         return;
     g->catalog_came = false;

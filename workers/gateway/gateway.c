@@ -52,13 +52,14 @@ void gateway_unwatch(struct gateway *g, struct source *source)
     epoll_ctl(g->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
 }
 
-/* What a handle has is taken in each round, whoever woke it. */
 static void handle_ready(struct gateway *g, struct source *source,
                          uint32_t events)
 {
-    (void)g;
-    (void)source;
     (void)events;
+    if (source == &g->mq_source)
+        g->mq_ready = true;
+    else
+        g->blocking_ready = true;
 }
 
 static void signals_ready(struct gateway *g, struct source *source,
@@ -187,6 +188,8 @@ enum err gateway_init(struct gateway *g, struct options *o,
         e = open_handle(g, &g->blocking, &g->blocking_source, why);
     if (e != ERR_OK)
         return e;
+    mqredis_set_manual_flush(g->mq, true);
+    mqredis_set_manual_flush(g->blocking, true);
     mqredis_set_timeout(g->mq, o->timeout_ms);
     mqredis_set_timeout(g->blocking, -1);
     mqredis_set_window(g->blocking, BLOCKING_WINDOW);

@@ -98,6 +98,7 @@ struct gateway {
     struct mqredis *mq;
     struct mqredis *blocking;
     struct source mq_source, blocking_source;
+    bool mq_ready, blocking_ready; /* have something for us */
     struct source signals;
     struct channel_view view;
     struct catalog catalog;
