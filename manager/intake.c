@@ -172,9 +172,12 @@ static enum err read_body(struct intake *in, struct reader *reader,
     if (e != ERR_OK)
         return err_say(why, ERR_INVALID, "the payload file is not there whole");
     buffer_clear(&in->body);
-    ssize_t n = -1;
-    if (buffer_reserve(&in->body, (size_t)size) == ERR_OK)
-        n = pread(fd, buffer_tail(&in->body), (size_t)size, 0);
+    if (buffer_reserve(&in->body, (size_t)size) != ERR_OK) {
+        close(fd);
+        return err_say(why, ERR_NOMEM,
+                       "the manager is out of memory; it was not executed");
+    }
+    ssize_t n = pread(fd, buffer_tail(&in->body), (size_t)size, 0);
     close(fd);
     if (n != (ssize_t)size)
         return err_say(why, ERR_INVALID, "the payload file can't be read");

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
@@ -571,6 +572,44 @@ START_TEST(test_killed_at_any_moment)
 }
 END_TEST
 
+/* ---- no memory ---- */
+
+/* Commands that do not fit into a message, but are no large values. */
+static struct mqredis_reply *run_long_batch(struct mqredis *mq)
+{
+    char text[900];
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    memset(text, 'x', sizeof(text));
+    for (int i = 0; i < 2000; i++)
+        mqredis_batch_add(b, "ECHO %b", (const void *)text, sizeof(text));
+    return mqredis_batch_run(b);
+}
+
+START_TEST(test_manager_without_memory_says_so)
+{
+    struct rlimit before, none;
+    if (SUPPORT_SANITIZED) {
+        support_skip("manager_without_memory_says_so",
+                     "a sanitizer would end it");
+        return;
+    }
+    start(_i, NULL);
+    struct mqredis *mq = large_open(&manager);
+    ck_assert_int_eq(prlimit(manager.pid, RLIMIT_DATA, NULL, &before), 0);
+    none = before;
+    none.rlim_cur = 4096;
+    ck_assert_int_eq(prlimit(manager.pid, RLIMIT_DATA, &none, NULL), 0);
+    ck_assert(large_failed(run_long_batch(mq), MQREDIS_UNAVAILABLE));
+    ck_assert_int_eq(prlimit(manager.pid, RLIMIT_DATA, &before, NULL), 0);
+    struct mqredis_reply *r = run_long_batch(mq);
+    ck_assert_int_eq(r->type, MQREDIS_BATCH);
+    ck_assert_uint_eq(r->elements, 2000);
+    mqredis_free(r);
+    mqredis_close(mq);
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     large_prepare();
@@ -594,6 +633,12 @@ int main(void)
     tcase_add_test(tc, test_many_stalled_readers_by_tls);
     e2e_add(tc, test_others_next_to_a_stopped_reader);
     e2e_add(tc, test_reader_dies_in_the_middle);
+    suite_add_tcase(s, tc);
+    tc = tcase_create("memory");
+    tcase_set_timeout(tc, 60);
+    tcase_add_unchecked_fixture(tc, support_scratch_setup,
+                                support_scratch_teardown);
+    e2e_add(tc, test_manager_without_memory_says_so);
     suite_add_tcase(s, tc);
     tc = tcase_create("kill");
     tcase_set_timeout(tc, e2e_long() ? 600 : 90);

@@ -34,6 +34,19 @@
 #define SUPPORT_SANITIZED 0
 #endif
 
+/* Whether this is a build with a sanitizer, which ends a program that it can't
+ * get memory for. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SUPPORT_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SUPPORT_SANITIZED 1
+#endif
+#endif
+#ifndef SUPPORT_SANITIZED
+#define SUPPORT_SANITIZED 0
+#endif
+
 /* ---- the scratch folder ---- */
 
 /* An unchecked fixture: makes a folder of the suite's own in $TMPDIR (mode

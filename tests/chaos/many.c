@@ -14,10 +14,12 @@
 
 void act_batch(struct hand *w)
 {
-    enum { MAX = 12 };
+    enum { FEW = 12, MAX = 75 };
     char text[32];
     uint32_t n[MAX];
-    int count = dice_between(&w->dice, 2, MAX);
+    /* Many do not fit into one message. */
+    int count =
+        dice_between(&w->dice, 2, dice_chance(&w->dice, 80) ? FEW : MAX);
     struct mqredis_batch *b = mqredis_batch_new(w->mq);
     for (int i = 0; i < count; i++) {
         bool log = i % 3 != 2;

@@ -24,20 +24,6 @@
  * start is the kernel's affair. */
 #define INFANT_MS 300
 
-/* A sanitizer ends a program that it can't get memory for. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED
-#endif
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED
-#endif
-#ifdef SANITIZED
-static const bool sanitized = true;
-#else
-static const bool sanitized = false;
-#endif
-
 bool scarcity_may_mount(void)
 {
     if (unshare(CLONE_NEWNS) == 0 &&
@@ -147,7 +133,7 @@ bool scarcity_limit(struct world *w, struct player *p, bool descriptors, int ms)
 {
     struct rlimit limit;
     char path[64];
-    if (p->pid == 0 || p->lift_ns != 0 || (sanitized && !descriptors) ||
+    if (p->pid == 0 || p->lift_ns != 0 || (SUPPORT_SANITIZED && !descriptors) ||
         clock_ns() < p->born_ns + INFANT_MS * NS_PER_MS)
         return false;
     __rlimit_resource_t what = descriptors ? RLIMIT_NOFILE : RLIMIT_DATA;
