@@ -10,7 +10,7 @@ static const struct script node = {
     .argv = {"env", "node", "workers/bindings/node/test/cases.js"},
     .needs = "there is no node (Debian: nodejs)",
     .loads_library = true,
-    .manager = "--resp 3",
+    .manager = "--resp 3 --dedicated-connections 100",
 };
 
 int main(void)

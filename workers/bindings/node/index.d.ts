@@ -24,6 +24,8 @@ export interface ClientOptions {
     timeout?: number;
     /** Strings instead of Buffers. */
     encoding?: BufferEncoding;
+    /** Messages in flight, 64 by default: more for many blocking commands. */
+    window?: number;
 }
 
 export interface CommandOptions {

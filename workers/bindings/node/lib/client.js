@@ -56,7 +56,8 @@ class Client {
     /**
      * @param {string} [channel] a name, or a path with a slash; none:
      *     $MQREDIS_CHANNEL, else "default"
-     * @param {{timeout?: number, encoding?: BufferEncoding}} [options]
+     * @param {{timeout?: number, encoding?: BufferEncoding, window?: number}}
+     *     [options]
      */
     constructor(channel, options = {}) {
         if (channel !== null && typeof channel === 'object')
@@ -67,6 +68,8 @@ class Client {
         this.#handle = native.open(channel ?? null, error);
         if (!this.#handle) throw ofStatus(error.status, error.text);
         native.setTimeout(this.#handle, this.#timeout);
+        if (options.window !== undefined)
+            native.setWindow(this.#handle, options.window);
         const fd = native.fd(this.#handle);
         if (fd < 0) {
             native.close(this.#handle);

@@ -117,6 +117,9 @@ module.exports = {
     setTimeout: library.func(
         'void mqredis_set_timeout(void *mq, int64_t timeout_ms)',
     ),
+    setWindow: library.func(
+        'void mqredis_set_window(void *mq, unsigned int messages)',
+    ),
     waitReady: library.func(
         'int mqredis_wait_ready(void *mq, int64_t timeout_ms, _Out_ mqredis_error *error)',
     ),

@@ -259,6 +259,19 @@ cases['a signal gives a command up'] = withClient(async (mq) => {
     assert.equal(await mq.get('never'), null);
 });
 
+cases['more blocking commands than messages by default'] = withClient(
+    async (mq) => {
+        const popped = Array.from({ length: 80 }, () =>
+            mq.command(['BLPOP', 'q', 0]),
+        );
+        const values = Array.from({ length: 80 }, (_, i) => `value ${i}`);
+        assert.equal(await mq.command(['RPUSH', 'q', ...values]), 80);
+        const seen = (await Promise.all(popped)).map(([, v]) => String(v));
+        assert.deepEqual(seen.sort(), values.sort());
+    },
+    { window: 100 },
+);
+
 cases['time is in milliseconds'] = withClient(async (mq) => {
     const t0 = Date.now();
     await assert.rejects(
