@@ -127,15 +127,20 @@ static bool list_args(struct batch *b, size_t argc)
 static void submit(struct batch *b, size_t argc)
 {
     const struct resp_arg *name = &b->in.args[0];
-    if (!list_args(b, argc)) {
-        worker_say(b->w, EXIT_UNAVAILABLE, "out of memory");
-        b->broken = true;
-        return;
-    }
     /* On a shared connection a transaction must travel in one piece. */
-    if (b->transaction == NULL && argc == 1 && is_word(name, "MULTI")) {
+    bool begins = b->transaction == NULL && argc == 1 && is_word(name, "MULTI");
+    if (begins) {
         b->transaction = mqredis_batch_new(b->w->mq);
         b->transaction_line = b->in.number;
+    }
+    /* Nor may what follows a MULTI go on its way without it. */
+    if (!list_args(b, argc) || (begins && b->transaction == NULL)) {
+        worker_say(b->w, EXIT_UNAVAILABLE,
+                   "line %" PRIu64 ": out of memory: it and all behind it were "
+                   "not executed",
+                   b->in.number);
+        b->broken = true;
+        return;
     }
     if (b->transaction == NULL) {
         add_pending(b, mqredis_submit_argv(b->w->mq, argc, b->argv, b->len),
