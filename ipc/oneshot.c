@@ -229,6 +229,25 @@ enum err oneshot_write(int fd, const struct reply_chunk *chunk,
     return (size_t)n == total ? ERR_OK : ERR_AGAIN;
 }
 
+bool oneshot_tell(int reply_fd, const struct message_header *h,
+                  enum reply_status status, const char *text)
+{
+    int fd;
+    if (oneshot_open(reply_fd, h->client, h->slot, &fd) != ERR_OK)
+        return false;
+    struct reply_chunk chunk = {
+        .request = h->request,
+        .length = (uint32_t)strlen(text),
+        .count = h->ncommands,
+        .flags = REPLY_END,
+        .status = (uint8_t)status,
+    };
+    size_t written;
+    bool ok = oneshot_write(fd, &chunk, text, &written) == ERR_OK;
+    close(fd);
+    return ok;
+}
+
 void oneshot_unlink(int reply_fd, uint64_t client, uint64_t slot)
 {
     char name[ONESHOT_NAME_MAX];

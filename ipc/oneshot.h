@@ -99,6 +99,11 @@ MUST_CHECK enum err oneshot_open(int reply_fd, uint64_t client, uint64_t slot,
 MUST_CHECK enum err oneshot_write(int fd, const struct reply_chunk *chunk,
                                   const char *body, size_t *written);
 
+/* Answers a whole message with one line of text, keeping nothing: for who has
+ * no memory to keep it in, or is about to end. False: nobody reads it. */
+bool oneshot_tell(int reply_fd, const struct message_header *h,
+                  enum reply_status status, const char *text);
+
 /* Removes the name of a dead slot. */
 void oneshot_unlink(int reply_fd, uint64_t client, uint64_t slot);
 

@@ -19,25 +19,6 @@
 
 /* ---- what is left to be said ---- */
 
-static bool tell(const struct channel *ch, const struct message_header *h,
-                 const char *text)
-{
-    int fd;
-    if (oneshot_open(ch->reply_fd, h->client, h->slot, &fd) != ERR_OK)
-        return false;
-    struct reply_chunk chunk = {
-        .request = h->request,
-        .length = (uint32_t)strlen(text),
-        .count = h->ncommands,
-        .flags = REPLY_END,
-        .status = REPLY_UNAVAILABLE,
-    };
-    size_t written;
-    bool ok = oneshot_write(fd, &chunk, text, &written) == ERR_OK;
-    close(fd);
-    return ok;
-}
-
 size_t last_words(const struct mpsc_receiver *rx, const struct channel *ch,
                   struct status *status, const char *text)
 {
@@ -55,7 +36,7 @@ size_t last_words(const struct mpsc_receiver *rx, const struct channel *ch,
             status_count(status, COUNTER_garbage, 1);
             continue;
         }
-        bool told = tell(ch, &h, text);
+        bool told = oneshot_tell(ch->reply_fd, &h, REPLY_UNAVAILABLE, text);
         status_count(status, COUNTER_taken, h.ncommands);
         status_count(status, told ? COUNTER_unavailable : COUNTER_gone,
                      h.ncommands);

@@ -6,11 +6,13 @@
  */
 #include "manager/intake.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "ipc/oneshot.h"
 #include "manager/log.h"
 
 /* So many commands of a message are kept as they were parsed. */
@@ -394,6 +396,23 @@ static void log_garbage(const char *what)
         log_warn("dropped a message nobody can be answered for: %s", what);
 }
 
+/* A message that cannot be kept track of: its requester need not wait to hear
+ * that nothing comes of it. */
+static void turn_away(struct intake *in, const struct message_header *h,
+                      const char *why)
+{
+    static struct log_limit limit;
+    char text[128];
+    snprintf(text, sizeof(text), "the manager: %s; it was not executed", why);
+    bool told = oneshot_tell(in->readers->reply_fd, h, REPLY_UNAVAILABLE, text);
+    status_count(in->status, COUNTER_taken, h->ncommands);
+    status_count(in->status, told ? COUNTER_unavailable : COUNTER_gone,
+                 h->ncommands);
+    if (log_limit_pass(&limit, 3))
+        log_warn("turned a message away%s: %s",
+                 told ? "" : " without a word to its requester", why);
+}
+
 /* The pipe of the answer; NULL where nobody reads it, and that is counted. */
 static struct reader *open_answer(struct intake *in,
                                   const struct message_header *h)
@@ -411,13 +430,18 @@ static struct reader *open_answer(struct intake *in,
     }
     if (!gone)
         return reader;
-    status_count(in->status, COUNTER_taken, h->ncommands);
-    status_count(in->status, COUNTER_gone, h->ncommands);
-    if (e != ERR_OK && e != ERR_CLOSED)
-        log_garbage(e == ERR_DENIED ? "its reply pipe is not a pipe of its own"
-                    : e == ERR_LIMIT
-                        ? "no descriptor for its reply pipe (--max-clients)"
-                        : "its reply pipe can't be opened");
+    if (e == ERR_OK || e == ERR_CLOSED || e == ERR_DENIED) {
+        status_count(in->status, COUNTER_taken, h->ncommands);
+        status_count(in->status, COUNTER_gone, h->ncommands);
+        if (e == ERR_DENIED)
+            log_garbage("its reply pipe is not a pipe of its own");
+    } else {
+        turn_away(in, h,
+                  e == ERR_LIMIT   ? "no descriptor for its reply pipe "
+                                     "(--max-clients, ulimit -n)"
+                  : e == ERR_NOMEM ? "out of memory"
+                                   : "its reply pipe can't be opened");
+    }
     return NULL;
 }
 
@@ -530,8 +554,7 @@ static void handle(struct intake *in, size_t len, unsigned priority)
     if (answers_take(in->answers, &a.h, reader, named ? name->data : "?",
                      named ? name->len : 1, &req) != ERR_OK) {
         readers_put(in->readers, reader);
-        status_count(in->status, COUNTER_garbage, 1);
-        log_garbage("out of memory");
+        turn_away(in, &a.h, "out of memory");
     } else {
         dispatch(in, &a, req);
     }

@@ -42,9 +42,10 @@ void handover_unlock(struct handover *h, int lock_fd)
 bool handover_taken(int lock_fd)
 {
     /* Ours for a moment where it is free: a successor that tries just then
-     * tries again. */
+     * tries again. Where it can't be looked at, the channel is left to whom it
+     * was offered. */
     if (flock(lock_fd, LOCK_SH | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK;
+        return errno != EINTR;
     flock(lock_fd, LOCK_UN);
     return false;
 }
