@@ -263,7 +263,7 @@ EXTRA_check_bindings_python := $(e2e_obj)
 # With calls made to fail: libfaults.so is preloaded into programs; a suite that
 # fails its own calls has the same objects in it.
 faults_obj := $(patsubst %,$(BUILD)/obj/tests/faults/%.o,calls sweep acts)
-faults_tests := check_faults_lib
+faults_tests := check_faults_lib check_faults_manager check_faults_worker
 TESTS += $(faults_tests)
 $(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
     $$(lib_obj)))
@@ -443,6 +443,12 @@ $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
 # ---- faults ------------------------------------------------------------------
 
 $(faults_tests:%=$(BUILD)/tests/%): | $(BUILD)/tests/libfaults.so
+$(BUILD)/tests/check_faults_worker: | $(BUILD)/tests/worker-dynamic
+
+$(BUILD)/tests/worker-dynamic: $(worker_obj) $(lib_obj) \
+		$(BUILD)/obj/workers/line_plain.o $(BUILD)/libipc.a
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)
 
 $(BUILD)/tests/libfaults.so: $(BUILD)/obj/tests/faults/calls.o
 	@mkdir -p $(@D)

@@ -50,6 +50,9 @@ void acts_events(struct acts *a, struct mqredis *mq);
 void acts_stream(struct acts *a, struct mqredis *mq);
 void acts_fork(struct acts *a, struct mqredis *mq);
 
+/* A few commands and a stream, on a handle of their own. */
+void acts_brief(struct acts *a, const char *channel);
+
 /* All of them, from mqredis_open to mqredis_close. */
 void acts_all(struct acts *a, const char *channel);
 

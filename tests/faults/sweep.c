@@ -50,17 +50,27 @@ static size_t number(const char *variable, size_t otherwise)
     return text != NULL && *text != '\0' ? strtoul(text, NULL, 10) : otherwise;
 }
 
+/* Call number n of `count` fails in so many of the points of a kind that are
+ * wanted, spread evenly. */
+static bool wanted(uint64_t n, uint64_t count, size_t each)
+{
+    return count <= each || n * each / count != (n - 1) * each / count;
+}
+
 static void add(struct faults_sweep *s, enum faults_role role,
                 enum faults_call call, uint64_t count)
 {
     const char *only = getenv("FAULTS_ONLY");
+    size_t each = number("FAULTS_EACH", SIZE_MAX / 2);
     for (const int *error = calls[call].errors; *error != 0; error++) {
         for (uint64_t n = 1; n <= 2 * count; n++) {
             uint64_t from = (n + 1) / 2;
             struct faults_point p = {role, call, *error, from,
                                      n % 2 == 1 ? from : UINT64_MAX};
-            if (only == NULL ||
-                strncmp(only, faults_name(&p), strlen(only)) == 0)
+            if (only != NULL &&
+                strncmp(only, faults_name(&p), strlen(only)) != 0)
+                continue;
+            if (wanted(from, count, each))
                 s->points[s->count++] = p;
         }
     }
@@ -82,7 +92,8 @@ void faults_sweep_init(struct faults_sweep *s,
             if (roles & 1U << role)
                 add(s, (enum faults_role)role, (enum faults_call)call,
                     counted->calls[role][call]);
-    bool whole = e2e_long() || getenv("FAULTS_ONLY") != NULL;
+    bool whole = e2e_long() || getenv("FAULTS_ONLY") != NULL ||
+                 getenv("FAULTS_EACH") != NULL;
     s->picks = whole ? s->count : number("FAULTS_POINTS", sample);
     if (s->picks > s->count)
         s->picks = s->count;

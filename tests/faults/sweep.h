@@ -5,7 +5,8 @@
  *
  *     FAULTS_POINTS=200       size of the sample
  *     FAULTS_SEED=1           which ones
- *     FAULTS_ONLY="self read EIO"   only what begins so (see faults_name)
+ *     FAULTS_EACH=2           of each kind (function, errno, once or on) so
+ * many FAULTS_ONLY="self read EIO"   only what begins so (see faults_name)
  */
 #ifndef TESTS_FAULTS_SWEEP_H
 #define TESTS_FAULTS_SWEEP_H
