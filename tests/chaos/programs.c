@@ -4,6 +4,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,9 +197,20 @@ void world_start_worker(struct world *w, struct seat *seat)
 
 /* ---- the machine ---- */
 
+struct sleeper {
+    unsigned cpu;
+    _Atomic uint64_t *noise_ns;
+};
+
+/* On one processor: a virtual one may stand still while its neighbours run. */
 static void sleep_only(void *arg)
 {
-    _Atomic uint64_t *noise_ns = arg;
+    const struct sleeper *s = arg;
+    _Atomic uint64_t *noise_ns = s->noise_ns;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(s->cpu, &one);
+    (void)sched_setaffinity(0, sizeof(one), &one);
     for (;;) {
         uint64_t t0 = clock_ns();
         support_sleep_ms(SLEEPER_MS);
@@ -208,8 +220,15 @@ static void sleep_only(void *arg)
     }
 }
 
-void world_start_sleeper(struct world *w)
+void world_start_sleepers(struct world *w)
 {
     w->noise_ns = support_shared(sizeof(*w->noise_ns));
-    w->sleeper = support_fork(sleep_only, w->noise_ns);
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+        CPU_ZERO(&allowed);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        struct sleeper s = {.cpu = cpu, .noise_ns = w->noise_ns};
+        if (CPU_ISSET(cpu, &allowed) && w->sleeper_count < WORLD_SLEEPERS)
+            w->sleepers[w->sleeper_count++] = support_fork(sleep_only, &s);
+    }
 }

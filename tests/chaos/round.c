@@ -75,7 +75,7 @@ static bool has_settled(struct world *w)
     unsigned serving = 0;
     for (size_t i = 0; i < WORLD_MANAGERS; i++) {
         const struct manager *m = &w->managers[i];
-        serving += m->player.pid != 0 && m->told == 0;
+        serving += m->player.pid != 0 && !m->told_term && !m->told_kill;
         if (m->player.resume_ns != 0)
             return false;
     }
@@ -249,7 +249,8 @@ static void end_all(struct world *w)
 {
     if (w->proxy.pid != 0)
         support_kill(w->proxy.pid);
-    support_kill(w->sleeper);
+    for (unsigned i = 0; i < w->sleeper_count; i++)
+        support_kill(w->sleepers[i]);
     world_kill_redis(w, 0);
     if (!UNTIL(waitpid(-1, NULL, WNOHANG) < 0))
         keeper_end_children(accuse_left, w);

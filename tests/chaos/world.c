@@ -93,8 +93,8 @@ pid_t world_guardian(const struct manager *m)
 
 void world_end_manager(struct manager *m, int signal)
 {
-    if (m->told != SIGKILL)
-        m->told = signal;
+    m->told_kill |= signal == SIGKILL;
+    m->told_term |= signal == SIGTERM;
     m->told_ns = clock_ns();
     world_resume(&m->player);
     kill(m->player.pid, signal);
@@ -172,8 +172,10 @@ static void end_of_manager(struct world *w, struct manager *m, int status)
                (unsigned)status);
     bool fine;
     if (by != 0)
-        fine = by == m->told;
-    else if (m->told == SIGTERM)
+        fine =
+            (by == SIGKILL && m->told_kill) || (by == SIGTERM && m->told_term);
+    /* Whoever was killed may have come to its end just before. */
+    else if (m->told_term)
         /* One that was still starting had no end in order to come to. */
         fine = code == 0 || (m->takeover && (code == 69 || code == 75));
     else
@@ -185,7 +187,8 @@ static void end_of_manager(struct world *w, struct manager *m, int status)
         world_accuse(w, "manager %ld%s ended with %s %d%s", (long)m->player.pid,
                      m->takeover ? " (takeover)" : "",
                      by != 0 ? "signal" : "status", by != 0 ? by : code,
-                     m->told != 0 ? ", told to end" : ", untold");
+                     m->told_term || m->told_kill ? ", told to end"
+                                                  : ", untold");
     *m = (struct manager){0};
 }
 
@@ -257,7 +260,7 @@ static void check_told(struct world *w)
 {
     for (size_t i = 0; i < WORLD_MANAGERS; i++) {
         struct manager *m = &w->managers[i];
-        if (m->player.pid == 0 || m->told != SIGTERM ||
+        if (m->player.pid == 0 || !m->told_term || m->told_kill ||
             clock_ns() < m->told_ns + MANAGER_END_MS * NS_PER_MS)
             continue;
         world_accuse(w, "manager %ld has not ended %d ms after SIGTERM",
@@ -388,7 +391,7 @@ void world_begin(struct world *w, const struct plan *plan)
     }
     proxy_start(&w->proxy, to);
     choose_options(w, tcp);
-    world_start_sleeper(w);
+    world_start_sleepers(w);
     world_start_redis(w);
     world_start_manager(w, false);
 }

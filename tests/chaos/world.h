@@ -22,6 +22,7 @@
 #define WORLD_WORKERS 16
 #define WORLD_MANAGERS 3
 #define WORLD_HISTORIES 1024
+#define WORLD_SLEEPERS 8
 #define FILLERS 4096
 
 /* A process that may be stopped for a while, or lack something. */
@@ -37,8 +38,8 @@ struct player {
 
 struct manager {
     struct player player;
-    bool takeover; /* started to replace another */
-    int told;      /* the signal that we sent it to end, 0: none */
+    bool takeover;             /* started to replace another */
+    bool told_term, told_kill; /* what we sent to end it */
     uint64_t told_ns;
 };
 
@@ -101,7 +102,8 @@ struct world {
 
     /* The longest that a process overslept which does nothing else. */
     _Atomic uint64_t *noise_ns;
-    pid_t sleeper;
+    pid_t sleepers[WORLD_SLEEPERS]; /* one for each processor */
+    unsigned sleeper_count;
     pid_t asker; /* who asks whether all is well again; 0: it has ended */
     int asker_status;
     unsigned violations;
@@ -154,7 +156,7 @@ bool world_start_manager(struct world *w, bool takeover);
 /* Starts a worker, unless there were too many. */
 void world_start_worker(struct world *w, struct seat *seat);
 
-/* Starts who measures the machine's noise. */
-void world_start_sleeper(struct world *w);
+/* Starts those who measure the machine's noise. */
+void world_start_sleepers(struct world *w);
 
 #endif
