@@ -36,7 +36,9 @@ struct watch_hand hand_watch_by(const struct hand *w, int sched_fd)
 
 struct watch_hand hand_watch(const struct hand *w)
 {
-    return hand_watch_by(w, w->sched_fd);
+    struct watch_hand watch = hand_watch_by(w, w->sched_fd);
+    w->h->due_ns = hand_deadline(w, watch);
+    return watch;
 }
 
 uint64_t hand_deadline(const struct hand *w, struct watch_hand watch)
@@ -70,6 +72,7 @@ void hand_note_wait(struct hand *w, struct watch_hand watch,
 void hand_stop_watch(struct hand *w, struct watch_hand watch,
                      uint64_t deadline_ns, uint32_t number)
 {
+    w->h->due_ns = 0;
     hand_note_wait(w, watch, deadline_ns, hand_end(watch), number);
 }
 

@@ -64,6 +64,8 @@ struct history {
     /* Counted by the harness before it stops the process and before it lets it
      * go on: whoever waits meanwhile sees another number afterwards. */
     _Atomic unsigned stops;
+    /* When the wait that it is in is to be over; 0: it is in none. */
+    _Atomic uint64_t due_ns;
     bool ended_well;
     uint32_t count;
     uint64_t began_ns;

@@ -93,6 +93,7 @@ static void end_pending(struct hand *w, struct pending *p)
         return;
     }
     struct watch_hand watch = hand_watch(w);
+    w->h->due_ns = p->deadline_ns;
     struct mqredis_reply *r = mqredis_wait(p->request);
     hand_stop_watch(w, watch, p->deadline_ns, p->number);
     if (w->h->steps[p->number].act == ACT_PUSH) {

@@ -22,6 +22,8 @@
 #include "tests/support.h"
 
 #define TURN_MS 4
+/* So late a worker's wait is looked into. */
+#define NOTE_LATE_MS 120
 /* Of the channel's folder: more than all that workers spill at once. */
 #define DISK_MB 64
 #define DISK_NAMES 2000
@@ -269,6 +271,27 @@ static void check_told(struct world *w)
     }
 }
 
+/* Notes what a worker does that should be back by now. */
+static void note_late(struct world *w, struct seat *s)
+{
+    char path[64], where[64] = "";
+    uint64_t due = s->history != NULL ? s->history->due_ns : 0;
+    if (due == 0 || due == s->late_due_ns || s->player.resume_ns != 0 ||
+        clock_ns() < due + NOTE_LATE_MS * NS_PER_MS)
+        return;
+    s->late_due_ns = due;
+    snprintf(path, sizeof(path), "/proc/%ld/wchan", (long)s->player.pid);
+    FILE *f = fopen(path, "re");
+    if (f != NULL) {
+        where[fread(where, 1, sizeof(where) - 1, f)] = '\0';
+        fclose(f);
+    }
+    world_note(w, "w%u (%ld) should be back: state %c, system call %ld, in %s",
+               s->history->id, (long)s->player.pid,
+               support_proc_state(s->player.pid),
+               support_proc_syscall(s->player.pid), where);
+}
+
 void world_turn(struct world *w)
 {
     int status;
@@ -287,6 +310,8 @@ void world_turn(struct world *w)
     }
     scarcity_tend(w);
     check_told(w);
+    for (unsigned i = 0; i < w->seat_count; i++)
+        note_late(w, &w->seats[i]);
     bring_back(w);
     note_queue(w);
     support_sleep_ms(TURN_MS);

@@ -47,6 +47,7 @@ struct seat {
     struct player player;
     enum role role;
     struct history *history;
+    uint64_t late_due_ns; /* of the wait that was found late and noted */
     uint64_t refill_ns;
 };
 
