@@ -440,6 +440,60 @@ $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) \
 	    $(shell pkg-config --libs check) $(LIBS)
 
+coverage: ## which lines the suites run: build/coverage/index.html
+	$(MAKE) COVERAGE=1 all tests build/cov/tests/chaos \
+	    $(EXAMPLES:%=build/cov/examples/%)
+	tools/coverage build/cov build/coverage '$(LIB_SRC)' $(TESTS)
+
+# The worker without static linking, which valgrind cannot see into.
+$(BUILD)/tests/mqredis-worker: $(worker_obj) $(BUILD)/obj/workers/line_plain.o \
+		$(lib_obj) $(BUILD)/libipc.a
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)
+
+valgrind: all $(BUILD)/tests/mqredis-worker ## memcheck on one launch of each program
+	tools/in-namespace tests/valgrind $(BUILD)
+
+.PHONY: coverage valgrind lint
+
+# ---- what tools find without running anything --------------------------------
+
+# A file is looked at again once it or a header of its has changed, by gcc's
+# analyzer first, which writes down what the file includes. `make -k lint` goes
+# on after a finding. The analyzers pass over tests, see tests/.clang-tidy.
+# Clang's leaves a function after LINT_STEPS: ten times as many, its own default,
+# take ten times as long.
+LINT_CC    ?= gcc
+LINT_STEPS ?= 20000
+LINT_FLAGS := -std=c17 -D_GNU_SOURCE -I. -Iworkers \
+              $(if $(HIREDIS),-DHAVE_HIREDIS)
+LINT_SRC   ?= $(sort $(shell find ipc manager server workers tools tests \
+                -name '*.c' -not -path '*/node_modules/*'))
+LINT_SH    := $(shell grep -lE '^\#!/bin/(ba)?sh' tests/* tools/* .ci/* \
+                2>/dev/null)
+
+build/lint/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "lint $<"
+	@$(LINT_CC) $(LINT_FLAGS) -O1 $(if $(filter tests/%,$<),,-fanalyzer) \
+	    -Werror -MMD -MP -c -o $@ $<
+
+build/lint/%.tidy: %.c build/lint/%.o .clang-tidy
+	@clang-tidy --quiet $< -- $(LINT_FLAGS) -Xclang -analyzer-config \
+	    -Xclang max-nodes=$(LINT_STEPS) >$@.log 2>&1 || \
+	    { cat $@.log; exit 1; }
+	@touch $@
+
+lint: $(LINT_SRC:%.c=build/lint/%.tidy) ## gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
+	@mkdir -p build/lint/cppcheck
+	cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability \
+	    --inline-suppr --error-exitcode=1 --cppcheck-build-dir=build/lint/cppcheck \
+	    --suppressions-list=tools/cppcheck.txt -D_GNU_SOURCE -I. -Iworkers \
+	    $(LINT_SRC)
+	@if command -v shellcheck >/dev/null; then \
+	    echo shellcheck $(LINT_SH); shellcheck $(LINT_SH); \
+	else echo "skipped: shellcheck is not installed"; fi
+
 # ---- faults ------------------------------------------------------------------
 
 $(faults_tests:%=$(BUILD)/tests/%): | $(BUILD)/tests/libfaults.so
@@ -578,4 +632,4 @@ help: ## list the targets
 .PHONY: all run bench bench-gateway tests check chaos soak faults fuzz install uninstall clean help
 .DELETE_ON_ERROR:
 
--include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj build/fuzz/obj build/lint -name '*.d' 2>/dev/null)

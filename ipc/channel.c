@@ -200,6 +200,7 @@ static enum err check_stranger(const struct channel *ch, const struct stat *st,
         if (above.st_uid == 0 || above.st_uid == ch->user)
             return ERR_OK;
         below = above;
+        /* NOLINTNEXTLINE(*.strcpy): there is room for ABOVE_MAX of them. */
         strcat(up, "/..");
     }
     return ERR_OK;

@@ -83,8 +83,10 @@ static bool check_login(const struct conn_options *target)
     struct answers answers;
     struct conn conn;
     bool over = false;
-    if (status == NULL || loop_init(&loop) != ERR_OK)
+    if (status == NULL || loop_init(&loop) != ERR_OK) {
+        free(status);
         return say(false, "redis", "out of memory or descriptors");
+    }
     answers_init(&answers, NULL, status, 1);
     bool ok = false;
     if (conn_init(&conn, &loop, target, &answers, changed, &over) == ERR_OK) {

@@ -26,10 +26,17 @@ static struct {
 static bool is_journal(int fd)
 {
     const char *stream = getenv("JOURNAL_STREAM");
-    unsigned long long dev, ino;
     struct stat st;
-    return stream != NULL && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
-           fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+    if (stream == NULL || fstat(fd, &st) < 0)
+        return false;
+    char *end;
+    unsigned long long dev = strtoull(stream, &end, 10);
+    if (end == stream || *end != ':')
+        return false;
+    stream = end + 1;
+    unsigned long long ino = strtoull(stream, &end, 10);
+    return end != stream && *end == '\0' && st.st_dev == dev &&
+           st.st_ino == ino;
 }
 
 void log_init(const char *name, enum log_level level)

@@ -94,13 +94,13 @@ MUST_CHECK enum err manager_own(struct manager *m, struct err_text *why);
 void manager_release(struct manager *m);
 void manager_publish(struct manager *m);
 
-/* Handlers; `m` is the manager. */
-void manager_connection_changed(void *m, struct conn *c);
-void manager_queue_ready(void *m, uint32_t events);
-void manager_make_room(void *m); /* between answers, see answer.h */
-void manager_senders_changed(void *m, uint32_t events);
-void manager_signal_ready(void *m, uint32_t events);
-void manager_clock_back(void *m, uint64_t ns);
-void manager_said(void *m, enum control_verb verb, pid_t pid);
+/* Handlers: the first is the manager. */
+void manager_connection_changed(void *context, struct conn *c);
+void manager_queue_ready(void *owner, uint32_t events);
+void manager_make_room(void *context); /* between answers, see answer.h */
+void manager_senders_changed(void *owner, uint32_t events);
+void manager_signal_ready(void *owner, uint32_t events);
+void manager_clock_back(void *owner, uint64_t ns);
+void manager_said(void *context, enum control_verb verb, pid_t pid);
 
 #endif

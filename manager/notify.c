@@ -43,7 +43,8 @@ uint64_t notify_watchdog_ns(void)
 {
     const char *usec = getenv("WATCHDOG_USEC");
     const char *pid = getenv("WATCHDOG_PID");
-    if (usec == NULL || (pid != NULL && atol(pid) != (long)getpid()))
+    if (usec == NULL ||
+        (pid != NULL && strtol(pid, NULL, 10) != (long)getpid()))
         return 0;
     return strtoull(usec, NULL, 10) * NS_PER_US / 2;
 }

@@ -143,7 +143,7 @@ static enum err set_when_down(struct options *o, const char *value,
 static enum err set_resp(struct options *o, const char *value,
                          struct err_text *why)
 {
-    uint64_t n;
+    uint64_t n = 0;
     enum err e = parse_number("resp", value, false, 2, 3, &n, why);
     if (e == ERR_OK)
         o->resp = (int)n;
@@ -196,7 +196,7 @@ static enum err add_deny(struct options *o, const char *value,
     char list[512];
     if (strlen(value) >= sizeof(list))
         return err_say(why, ERR_INVALID, "--deny: the list is too long");
-    strcpy(list, value);
+    memcpy(list, value, strlen(value) + 1);
     char *rest = list;
     for (char *one; (one = strsep(&rest, ",")) != NULL;) {
         enum err e = policy_deny(o->policy, one, why);
@@ -440,13 +440,16 @@ static enum err parse_arguments(struct options *o, int argc, char **argv,
                            "unknown option '%.60s': see mqredis-manager --help",
                            argv[i]);
         char *text = argv[i];
-        if (row->value != NULL && value == NULL) {
+        if (row->kind == KIND_FLAG) {
+            if (value != NULL)
+                return err_say(why, ERR_INVALID, "--%s takes no value",
+                               row->name);
+            value = "";
+        } else if (value == NULL) {
             if (i + 1 == argc)
                 return err_say(why, ERR_INVALID, "--%s needs a value: %s",
                                row->name, row->value);
             value = text = argv[++i];
-        } else if (row->value == NULL && value != NULL) {
-            return err_say(why, ERR_INVALID, "--%s takes no value", row->name);
         }
         enum err e = store(o, row, value, why);
         if (row->call == set_redis)

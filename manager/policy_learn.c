@@ -8,6 +8,7 @@
  */
 #include "manager/policy_table.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ enum err policy_new(struct policy **policy)
     if (p == NULL)
         return ERR_NOMEM;
     for (size_t i = 0; i < policy_ncategories; i++)
-        strcpy(p->categories.names[i], policy_category_names[i]);
+        snprintf(p->categories.names[i], sizeof(p->categories.names[i]), "%s",
+                 policy_category_names[i]);
     p->categories.count = policy_ncategories;
     if (policy_build(p) != ERR_OK) {
         free(p);
@@ -123,11 +125,12 @@ static enum err say_categories(const struct policy *policy,
     list[0] = '\0';
     for (size_t i = 0; i < policy->categories.count; i++) {
         const char *name = policy->categories.names[i];
-        if (len + strlen(name) + 2 > sizeof(list))
+        size_t n = strlen(name);
+        if (len + n + 2 > sizeof(list))
             break;
         list[len++] = ' ';
-        strcpy(list + len, name);
-        len += strlen(name);
+        memcpy(list + len, name, n + 1);
+        len += n;
     }
     return err_say(why, ERR_INVALID,
                    "--deny: no such category: expected @all or one of%s", list);

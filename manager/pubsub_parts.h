@@ -81,7 +81,7 @@ void member_join(struct pubsub *p, struct member *m, struct topic *t);
 void member_end(struct pubsub *p, struct member *m);
 
 /* The same for a stream whose pipe has no reader any more: for the outlet. */
-void member_gone(void *pubsub, void *member);
+void member_gone(void *context, void *owner);
 
 /* Ends a stream with a last word, if its pipe takes it. */
 void member_say_end(struct pubsub *p, struct member *m,

@@ -1,6 +1,7 @@
 /* Sockets to Redis: TCP, unix, and TLS over either. */
 #include "manager/stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -57,6 +58,7 @@ static enum err start_any(struct stream *s, const struct addrinfo *list,
                           uint32_t attempt, struct err_text *why)
 {
     uint32_t count = 0;
+    assert(list != NULL); /* getaddrinfo(3) gives one, or an error */
     for (const struct addrinfo *a = list; a != NULL; a = a->ai_next)
         count++;
     const struct addrinfo *a = list;

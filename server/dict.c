@@ -197,6 +197,7 @@ struct dict_entry *dict_random(struct dict *d, uint64_t (*random)(void *),
     struct dict_entry *found[32];
     size_t n = 0;
     size_t total = d->size[0] + d->size[1];
+    assert(total > 0); /* asked of a table that is not empty */
     size_t at = random(context) % total;
     for (size_t seen = 0; seen < total && n < 16; seen++, at++) {
         if (at == total)
@@ -206,6 +207,7 @@ struct dict_entry *dict_random(struct dict *d, uint64_t (*random)(void *),
         for (; e != NULL && n < 32; e = e->next)
             found[n++] = e;
     }
+    assert(n > 0); /* all of them were looked at, and there are some */
     return found[random(context) % n];
 }
 

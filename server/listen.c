@@ -195,7 +195,7 @@ static enum err open_unix(struct server *s, struct err_text *why)
         return err_say(why, ERR_INVALID,
                        "--unixsocket: '%s' is too long (at most %zu bytes)",
                        path, sizeof(a.sun_path) - 1);
-    strcpy(a.sun_path, path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
     enum err e = clear_unix_path(path, &a, why);
     if (e != ERR_OK)
         return e;

@@ -55,8 +55,8 @@ bool number_parse_float(const char *text, size_t len, long double *value)
 size_t number_format_float(char *out, long double value)
 {
     if (isinf(value)) {
-        strcpy(out, value > 0 ? "inf" : "-inf");
-        return strlen(out);
+        return (size_t)snprintf(out, NUMBER_FLOAT_MAX, "%sinf",
+                                value > 0 ? "" : "-");
     }
     int n = snprintf(out, NUMBER_FLOAT_MAX, "%.17Lf", value);
     size_t len = n < 0 ? 0 : (size_t)n;

@@ -154,6 +154,7 @@ static void set(struct server *s, struct client *c, const struct set_request *q)
             reply_null(s, c);
         return;
     }
+    /* NOLINTNEXTLINE(*-core.NullDereference): who runs has its arguments. */
     e = db_set_string(c->db, q->key, q->value->data, q->value->len,
                       (q->flags & SET_KEEPTTL) != 0);
     if (q->time != NULL)

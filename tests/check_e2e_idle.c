@@ -207,7 +207,7 @@ static Suite *suite(void)
     suite_add_tcase(s, t);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, e2e_long() ? 120 : 60);
     e2e_add(t, test_idle_manager_does_not_wake_up);
     e2e_add(t, test_idle_manager_without_redis);

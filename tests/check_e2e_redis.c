@@ -539,7 +539,7 @@ static Suite *suite(void)
     suite_add_tcase(s, t);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, 90);
     e2e_add(t, test_redis_killed_and_restarted_20_times);
     e2e_add(t, test_redis_killed_with_when_down_fail);

@@ -42,13 +42,6 @@ static struct e2e_manager manager;
 
 /* ---- what can be done here ---- */
 
-static bool is_sanitized(void)
-{
-    const char *build = getenv("MQREDIS_BUILD");
-    return build != NULL &&
-           (strstr(build, "/asan") != NULL || strstr(build, "/tsan") != NULL);
-}
-
 static const char *program(const char *name)
 {
     static char path[512];
@@ -61,8 +54,8 @@ static const char *program(const char *name)
 /* Whether a command that needs `tool` works. */
 static bool works(const char *test, const char *tool, const char *const argv[])
 {
-    if (is_sanitized()) {
-        support_skip(test, "a sanitized build says nothing of cost");
+    if (SUPPORT_INSTRUMENTED) {
+        support_skip(test, "an instrumented build says nothing of cost");
         return false;
     }
     static struct e2e_output out;
@@ -389,7 +382,7 @@ static Suite *suite(void)
     suite_add_tcase(s, t);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, 120);
     e2e_add(t, test_worker_system_calls);
     e2e_add(t, test_manager_system_calls_for_one);

@@ -432,6 +432,7 @@ static Suite *large_suite(void)
     tcase_set_timeout(tc, e2e_long() ? 600 : 120);
     tcase_add_unchecked_fixture(tc, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_every_size_goes_both_ways);
     e2e_add(tc, test_message_size_to_the_byte);
     e2e_add(tc, test_every_size_by_tcp);
@@ -443,6 +444,7 @@ static Suite *large_suite(void)
     tcase_set_timeout(tc, e2e_long() ? 600 : 120);
     tcase_add_unchecked_fixture(tc, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_several_large_arguments_in_one_command);
     e2e_add(tc, test_thousands_of_small_arguments);
     e2e_add(tc, test_too_much_framing_is_refused);

@@ -618,6 +618,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_unchecked_fixture(tc, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_redis_dies_in_a_large_write);
     e2e_add(tc, test_redis_dies_in_a_large_write_and_nothing_waits);
     e2e_add(tc, test_worker_and_redis_die_in_a_large_write);
@@ -627,6 +628,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_unchecked_fixture(tc, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_stalled_reply_is_cut_off);
     e2e_add(tc, test_slow_reader_gets_all_of_it);
     e2e_add(tc, test_many_stalled_readers_hurt_only_themselves);
@@ -644,6 +646,7 @@ int main(void)
     tcase_set_timeout(tc, e2e_long() ? 600 : 90);
     tcase_add_unchecked_fixture(tc, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_killed_at_any_moment);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);

@@ -565,6 +565,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_unchecked_fixture(tc, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_lies_about_a_payload_are_refused);
     e2e_add(tc, test_lies_about_a_body_are_refused);
     e2e_add(tc, test_file_must_be_the_requesters_own);
@@ -576,6 +577,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_unchecked_fixture(tc, support_scratch_setup,
                                 support_scratch_teardown);
+    tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_max_request);
     e2e_add(tc, test_max_reply);
     e2e_add(tc, test_shm_budget);

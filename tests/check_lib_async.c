@@ -256,6 +256,7 @@ int main(void)
     /* For each test: a queue that stayed is charged to the user. */
     tcase_add_checked_fixture(calls, support_scratch_setup,
                               support_scratch_teardown);
+    tcase_add_checked_fixture(calls, NULL, e2e_stop_all);
     tcase_set_timeout(calls, 60);
     e2e_add(calls, test_submitted_commands_keep_their_order_in_few_messages);
     e2e_add(calls, test_wait_any_gives_each_request_once);

@@ -372,6 +372,7 @@ int main(void)
     /* For each test: a queue that stayed is charged to the user. */
     tcase_add_checked_fixture(calls, support_scratch_setup,
                               support_scratch_teardown);
+    tcase_add_checked_fixture(calls, NULL, e2e_stop_all);
     tcase_set_timeout(calls, 60);
     e2e_add(calls, test_values_come_back_byte_for_byte);
     e2e_add(calls, test_errors_are_told_apart);

@@ -469,6 +469,7 @@ int main(void)
     /* For each test: a queue that stayed is charged to the user. */
     tcase_add_checked_fixture(stress, support_scratch_setup,
                               support_scratch_teardown);
+    tcase_add_checked_fixture(stress, NULL, e2e_stop_all);
     tcase_set_timeout(stress, 120);
     e2e_add(stress, test_prefork_children_never_cross_replies);
     e2e_add(stress, test_requests_stay_with_the_parent);

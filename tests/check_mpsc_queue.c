@@ -159,7 +159,7 @@ START_TEST(test_successor_inherits_the_channel)
     mpsc_receiver_close(&first);
     ck_assert(mpsc_receiver_alive(&tx));
     ck_assert_int_eq(mpsc_send(&tx, "b", 1, 0), ERR_OK);
-    for (char want = 'a'; want <= 'b'; want++) {
+    for (int want = 'a'; want <= 'b'; want++) {
         ck_assert_int_eq(mpsc_receive(&next, buf, sizeof(buf), &len, &priority),
                          ERR_OK);
         ck_assert_int_eq(buf[0], want);

@@ -299,6 +299,7 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, support_scratch_setup,
                               support_scratch_teardown);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     tcase_set_timeout(t, 120);
     e2e_add(t, test_names_the_blocked_workers);
     e2e_add(t, test_counts_and_times_are_true);

@@ -432,7 +432,7 @@ static Suite *suite(void)
     suite_add_tcase(s, t);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_sighup_reads_the_password_again);
     tcase_add_test(t, test_second_address_is_tried);

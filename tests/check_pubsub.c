@@ -520,7 +520,7 @@ int main(void)
     tcase_set_timeout(t, e2e_long() ? 600 : 120);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, NULL, support_remove_queues);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_every_subscriber_gets_every_message_in_order);
     e2e_add(t, test_a_stopped_one_is_told_how_many_it_missed);
     e2e_add(t, test_a_stopped_one_gets_long_messages_whole);
@@ -532,7 +532,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, NULL, support_remove_queues);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_killed_subscribers_unsubscribe);
     e2e_add(t, test_a_stopped_one_that_is_killed_unsubscribes);
     e2e_add(t, test_coming_and_going_all_the_time);
@@ -542,7 +542,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, NULL, support_remove_queues);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_confirmations_and_messages_are_redis_own);
     e2e_add(t, test_resp3);
     e2e_add(t, test_what_is_refused);

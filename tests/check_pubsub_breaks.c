@@ -166,7 +166,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, NULL, support_remove_queues);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_a_gap_is_told);
     e2e_add(t, test_subscribing_while_redis_is_down);
     e2e_add(t, test_subscribing_while_redis_is_down_may_fail_at_once);

@@ -453,7 +453,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, NULL, support_remove_queues);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_channels_and_patterns);
     e2e_add(t, test_a_descriptor_to_wait_on);
     e2e_add(t, test_one_that_does_not_read_is_told_how_many_it_missed);
@@ -469,7 +469,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, NULL, support_remove_queues);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_worker_prints_what_comes);
     e2e_add(t, test_worker_says_what_is_missing);
     e2e_add(t, test_worker_ends_while_its_output_is_full);

@@ -341,7 +341,7 @@ static Suite *suite(void)
     suite_add_tcase(s, t);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, test_systemd_hears_of_start_and_end, 0, 2);
     tcase_add_test(t, test_systemd_hears_of_a_reload);

@@ -263,7 +263,7 @@ static Suite *suite(void)
     suite_add_tcase(s, t);
     tcase_add_unchecked_fixture(t, support_scratch_setup,
                                 support_scratch_teardown);
-    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, 60);
     e2e_add(t, test_ten_takeovers_under_load);
     e2e_add(t, test_a_second_manager_is_refused_with_the_pid);

@@ -516,7 +516,7 @@ static Suite *suite(void)
     TCase *t = tcase_create("tls");
     suite_add_tcase(s, t);
     tcase_add_unchecked_fixture(t, setup, support_scratch_teardown);
-    tcase_add_checked_fixture(t, support_remove_queues, NULL);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, test_trusted_server, 0, 2);
     tcase_add_test(t, test_authority_that_is_not_trusted);

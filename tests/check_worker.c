@@ -286,12 +286,9 @@ END_TEST
 
 static bool strace_tells(const char *test)
 {
-    const char *build = getenv("MQREDIS_BUILD");
-    bool sanitized = build != NULL && (strstr(build, "/asan") != NULL ||
-                                       strstr(build, "/tsan") != NULL);
-    if (!sanitized && sh("command -v strace")->status == 0)
+    if (!SUPPORT_INSTRUMENTED && sh("command -v strace")->status == 0)
         return true;
-    support_skip(test, "no strace, or sanitized");
+    support_skip(test, "no strace, or an instrumented build");
     return false;
 }
 
@@ -442,6 +439,7 @@ int main(void)
     /* For each test: a queue that stayed is charged to the user. */
     tcase_add_checked_fixture(worker, support_scratch_setup,
                               support_scratch_teardown);
+    tcase_add_checked_fixture(worker, NULL, e2e_stop_all);
     tcase_set_timeout(worker, 120);
     e2e_add(worker, test_prints_as_redis_cli_does);
     e2e_add(worker, test_exit_status_tells_refusals_apart);

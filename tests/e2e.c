@@ -77,6 +77,40 @@ pid_t e2e_spawn_fed(const char *const argv[], int in, int out, int err)
     _exit(127);
 }
 
+/* ---- what a test has started ---- */
+
+/* A test's process is its own: this is about that one test. */
+enum { STARTED_MAX = 64 };
+static pid_t managers[STARTED_MAX], servers[STARTED_MAX];
+static size_t manager_count, server_count;
+
+static void note(pid_t *list, size_t *count, pid_t pid)
+{
+    if (*count < STARTED_MAX)
+        list[(*count)++] = pid;
+}
+
+static bool runs(pid_t pid)
+{
+    return waitpid(pid, NULL, WNOHANG) == 0;
+}
+
+void e2e_stop_all(void)
+{
+    for (size_t i = 0; i < server_count; i++)
+        if (runs(servers[i]))
+            kill(servers[i], SIGCONT);
+    for (size_t i = 0; i < manager_count; i++) {
+        if (!runs(managers[i]))
+            continue;
+        kill(managers[i], SIGCONT);
+        kill(managers[i], SIGTERM);
+        int status = support_join(managers[i]);
+        ck_assert_msg(status == 0, "a manager ended with %d", status);
+    }
+    support_remove_queues();
+}
+
 /* ---- Redis ---- */
 
 static bool answers(const char *path)
@@ -112,6 +146,7 @@ void e2e_redis_restart(struct e2e_redis *r)
     r->at.pid = e2e_spawn(r->kind == E2E_REDIS ? redis : embedded, null,
                           r->kind == E2E_REDIS ? null : STDERR_FILENO);
     close(null);
+    note(servers, &server_count, r->at.pid);
     ck_assert_msg(UNTIL(answers(path)), "%s does not answer",
                   r->kind == E2E_REDIS ? redis[0] : embedded[0]);
 }
@@ -200,6 +235,7 @@ void e2e_manager_launch(struct e2e_manager *m, const char *channel,
     int log = open(m->log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
     ck_assert_int_ge(log, 0);
     m->pid = e2e_spawn(argv, log, log);
+    note(managers, &manager_count, m->pid);
     close(log);
 }
 

@@ -96,6 +96,11 @@ void e2e_manager_kill(struct e2e_manager *m);
 /* SIGTERM, and its exit status. */
 int e2e_manager_stop(struct e2e_manager *m);
 
+/* A checked fixture's teardown: every manager that still runs ends in good order,
+ * with exit status 0, and nothing of the channels stays behind. A Redis that
+ * was stopped goes on for that. */
+void e2e_stop_all(void);
+
 /* Waits until its guardian is gone, too. */
 bool e2e_guardian_gone(const struct e2e_manager *m);
 
