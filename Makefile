@@ -600,8 +600,10 @@ install: all ## install into PREFIX (/usr/local), below DESTDIR
 	    ln -sf mqredis-worker '$D$(completiondir)/'$$name; done
 	$(INSTALL) -m 644 docs/*.md tools/systemd/channel.conf \
 	    tools/mqstat.schema.json '$D$(docdir)'
-	sed 's,@bindir@,$(bindir),' tools/systemd/mqredis-manager@.service.in \
-	    >'$D$(unitdir)/mqredis-manager@.service'
+	for unit in manager gateway; do \
+	    sed 's,@bindir@,$(bindir),' \
+	        tools/systemd/mqredis-$$unit@.service.in \
+	        >'$D$(unitdir)/mqredis-'$$unit'@.service' || exit 1; done
 	$(INSTALL) -m 644 tools/systemd/mqredis.sysctl.conf \
 	    '$D$(PREFIX)/lib/sysctl.d/60-mqredis.conf'
 	$(INSTALL) -m 644 tools/systemd/mqredis.sysusers.conf \
@@ -612,6 +614,7 @@ uninstall: ## remove what install put there; /etc/mqredis stays
 	    mqredis-gateway mqredis-server mqstat) $(patsubst %,'$D$(libdir)/%',libmqredis.a \
 	    libmqredis.so.1 libmqredis.so pkgconfig/mqredis.pc) \
 	    '$D$(includedir)/mqredis.h' '$D$(unitdir)/mqredis-manager@.service' \
+	    '$D$(unitdir)/mqredis-gateway@.service' \
 	    '$D$(PREFIX)/lib/sysctl.d/60-mqredis.conf' \
 	    '$D$(PREFIX)/lib/sysusers.d/mqredis.conf' \
 	    $(patsubst docs/man/%,'$D$(mandir)/man1/%',$(wildcard docs/man/*.1)) \

@@ -383,6 +383,56 @@ START_TEST(test_a_client_that_leaves_cancels_what_blocks)
 }
 END_TEST
 
+/* It has said all and then waits: for what may never come, in vain; for the
+ * rest of its answers, not. */
+START_TEST(test_a_client_that_says_no_more)
+{
+    int fd = begin(_i, NULL, NULL);
+    gw_send(fd, "MULTI\r\nINCR n\r\nEXEC\r\nINCR n\r\n");
+    shutdown(fd, SHUT_WR);
+    gw_expect(fd, "+OK\r\n+QUEUED\r\n*1\r\n:1\r\n:2\r\n");
+    ck_assert(gw_closes(fd));
+    close(fd);
+    fd = gw_connect(&g);
+    gw_send(fd, "INCR n\r\nBLPOP list 0\r\n");
+    shutdown(fd, SHUT_WR);
+    gw_expect(fd, ":3\r\n");
+    ck_assert(gw_closes(fd));
+    close(fd);
+    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == 0));
+    e2e_redis_ask(&r, "RPUSH list x");
+    ck_assert_int_eq(e2e_redis_integer(&r, "LLEN list"), 1);
+}
+END_TEST
+
+/* What stands behind a command that waits for its turn is not read. */
+START_TEST(test_a_command_that_waits_holds_the_rest)
+{
+    enum { SIZE = 4000000 };
+    int fd = begin(_i, NULL, NULL);
+    kill(r.at.pid, SIGSTOP);
+    gw_send(fd, "INCR n\r\nBLPOP list 0.01\r\n");
+    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == 1));
+    char *rest = malloc(SIZE);
+    ck_assert_ptr_nonnull(rest);
+    for (size_t i = 0; i < SIZE; i += 8)
+        memcpy(rest + i, "DECR n\r\n", 8);
+    size_t sent = 0;
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        if (poll(&p, 1, 300) == 0 || sent == SIZE)
+            break;
+        ssize_t n = send(fd, rest + sent, SIZE - sent, MSG_DONTWAIT);
+        sent += n > 0 ? (size_t)n : 0;
+    }
+    ck_assert_uint_lt(sent, SIZE);
+    ck_assert_uint_lt(gw_counter(&g, "buffered_bytes"), 300000);
+    kill(r.at.pid, SIGCONT);
+    gw_expect(fd, ":1\r\n*-1\r\n:0\r\n");
+    free(rest);
+}
+END_TEST
+
 /* More than one handle's usual window. */
 START_TEST(test_many_blocked_do_not_hold_up_others)
 {
@@ -507,6 +557,8 @@ static Suite *faults_suite(void)
     tcase_add_test(t[1], test_all_buffers_together);
     e2e_add(t[2], test_blocking_commands_block_one_client);
     e2e_add(t[2], test_a_client_that_leaves_cancels_what_blocks);
+    e2e_add(t[2], test_a_client_that_says_no_more);
+    e2e_add(t[2], test_a_command_that_waits_holds_the_rest);
     e2e_add(t[2], test_many_blocked_do_not_hold_up_others);
     e2e_add(t[3], test_sigterm_answers_what_is_in_flight);
     e2e_add(t[3], test_the_drain_has_an_end);

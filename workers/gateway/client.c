@@ -203,7 +203,8 @@ static bool flush(struct client *c)
 static bool takes(struct client *c)
 {
     const struct options *o = c->gateway->options;
-    if (c->doomed || c->leaving || c->held || c->stalled ||
+    c->waits = c->waits && c->first != NULL;
+    if (c->doomed || c->leaving || c->held || c->waits || c->stalled ||
         c->inflight >= o->client_inflight ||
         c->npending >= o->client_inflight ||
         buffer_len(&c->out) >= o->output_pause)
@@ -248,8 +249,10 @@ static size_t take_commands(struct client *c, const char *data, size_t len)
         if (c->doomed)
             return len;
         parse_reset(&c->parser);
-        if (held)
+        if (held) {
+            c->waits = true;
             break;
+        }
         at += command.used;
     }
     forward_run(c, &run);
@@ -360,6 +363,13 @@ static void client_read(struct client *c)
 
 /* ---- events ---- */
 
+/* Whether it waits for what may never come. */
+static bool blocked(const struct client *c)
+{
+    return c->first != NULL && c->first->barrier &&
+           c->first->kind != PENDING_CATALOG;
+}
+
 static void client_ready(struct gateway *g, struct source *source,
                          uint32_t events)
 {
@@ -375,7 +385,8 @@ static void client_ready(struct gateway *g, struct source *source,
         client_read(c);
         return;
     }
-    if ((events & EPOLLHUP) != 0 || ((events & EPOLLRDHUP) != 0 && c->held)) {
+    if ((events & EPOLLHUP) != 0 ||
+        ((events & EPOLLRDHUP) != 0 && blocked(c))) {
         /* Nobody is there any more to be answered. */
         client_close(c);
         return;
@@ -417,6 +428,10 @@ void client_settle(struct client *c)
             break;
     }
     if (c->doomed || !flush(c)) {
+        client_close(c);
+        return;
+    }
+    if ((c->ended || c->hung_up) && blocked(c)) {
         client_close(c);
         return;
     }

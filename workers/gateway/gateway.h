@@ -202,7 +202,8 @@ struct client {
     struct pending *first, *last;
     size_t inflight; /* commands in the channel */
     size_t npending;
-    bool held; /* by a barrier */
+    bool held;  /* by a barrier */
+    bool waits; /* its next command waits until nothing is pending */
 
     int resp;
     bool known; /* logged in */
