@@ -296,6 +296,9 @@ SRC_fuzz_uri := manager/uri.c
 FUZZ += fuzz_stream
 SRC_fuzz_stream := manager/pushes.c manager/buffer.c
 SRC_fuzz_policy := $(policy_src)
+FUZZ += fuzz_gateway
+SRC_fuzz_gateway := $(patsubst %,workers/gateway/%.c,parse translate catalog \
+                    buffer commands)
 FUZZ += fuzz_server
 SRC_fuzz_server := $(SERVER_SRC)
 SECONDS ?= 30
