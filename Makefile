@@ -267,6 +267,7 @@ faults_tests := check_faults_lib check_faults_manager check_faults_worker
 TESTS += $(faults_tests)
 $(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
     $$(lib_obj)))
+EXTRA_check_faults_manager += $(BUILD)/obj/tests/support_tls.o
 $(faults_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 $(BUILD)/obj/tests/faults/calls.o: ALL_CFLAGS += -U_FORTIFY_SOURCE \
     -D_FORTIFY_SOURCE=0

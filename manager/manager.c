@@ -351,7 +351,8 @@ static void watch_children(struct manager *m)
         log_warn("the guardian (pid %ld) is gone: starting another", (long)pid);
         struct estate estate = manager_estate(m);
         if (guardian_start(&m->guardian, &estate) != ERR_OK)
-            log_error("cannot start a guardian: %s", strerror(errno));
+            log_error("cannot start a guardian: %s; trying again in %llu s",
+                      strerror(errno), HOUSEKEEPING_NS / NS_PER_S);
     }
 }
 
@@ -480,9 +481,21 @@ static uint64_t tick_takeover(struct manager *m, uint64_t now)
 
 /* ---- housekeeping ---- */
 
+/* One that died could not be replaced at once: there was no memory, or no room
+ * for a process. */
+static void miss_guardian(struct manager *m)
+{
+    struct estate estate = manager_estate(m);
+    if (guardian_start(&m->guardian, &estate) == ERR_OK)
+        log_info("a guardian was started");
+}
+
 static void keep_house(struct manager *m, uint64_t now)
 {
     m->housekeeping_ns = now + HOUSEKEEPING_NS;
+    if (m->guardian.pid == 0 && m->handover.step == HANDOVER_NONE &&
+        m->takeover.step == TAKEOVER_NONE)
+        miss_guardian(m);
     if (mpsc_unlinked(&m->rx) && !m->draining &&
         m->handover.step == HANDOVER_NONE) {
         log_error("queue %s was removed under us (RemoveIPC of logind?): "

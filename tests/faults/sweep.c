@@ -15,6 +15,10 @@
 
 #define ERRORS_MAX 8
 
+/* Of one kind of points so many at most: OpenSSL alone allocates some 28,000
+ * times in a short life. */
+#define EACH_MAX 200
+
 static const struct call {
     const char *name;
     int errors[ERRORS_MAX];
@@ -61,7 +65,7 @@ static void add(struct faults_sweep *s, enum faults_role role,
                 enum faults_call call, uint64_t count)
 {
     const char *only = getenv("FAULTS_ONLY");
-    size_t each = number("FAULTS_EACH", SIZE_MAX / 2);
+    size_t each = number("FAULTS_EACH", EACH_MAX);
     for (const int *error = calls[call].errors; *error != 0; error++) {
         for (uint64_t n = 1; n <= 2 * count; n++) {
             uint64_t from = (n + 1) / 2;
