@@ -220,6 +220,26 @@ cases.reconnect = async () => {
     await until(back, 'the gateway finds the new manager');
 };
 
+cases['a subscriber finds the next manager'] = async () => {
+    const r = connect({ maxRetriesPerRequest: 1 });
+    const s = connect();
+    const seen = [];
+    r.on('error', () => {});
+    s.on('error', () => {});
+    s.on('message', (channel, data) => seen.push(`${channel} ${data}`));
+    await s.subscribe('news');
+    order('kill manager');
+    order('start manager');
+    await until(async () => {
+        await r.publish('news', 'back').catch(() => {});
+        return seen.includes('news back');
+    }, 'it has subscribed again');
+};
+
+cases['RESP3 where there may be only RESP2'] = async () => {
+    assert.equal(await connect({ protocol: 3 }).ping(), 'PONG');
+};
+
 cases['many connections'] = async () => {
     const work = async (name) => {
         const r = connect();

@@ -221,6 +221,19 @@ cases.reconnect = async () => {
     await until(back, 'the gateway finds the new manager');
 };
 
+cases['a subscriber finds the next manager'] = async () => {
+    const r = await connect({ retry: true });
+    const s = await connect({ retry: true });
+    const seen = [];
+    await s.subscribe('news', (data) => seen.push(data));
+    order('kill manager');
+    order('start manager');
+    await until(async () => {
+        await r.publish('news', 'back').catch(() => {});
+        return seen.includes('back');
+    }, 'it has subscribed again');
+};
+
 cases['many connections'] = async () => {
     const work = async (name) => {
         const r = await connect();

@@ -189,6 +189,25 @@ def reconnect():
     until(back, "the gateway finds the new manager")
 
 
+def a_subscriber_finds_the_next_manager():
+    r = connect()
+    p = r.pubsub(ignore_subscribe_messages=True)
+    p.subscribe("news")
+    assert p.get_message(timeout=10) is None
+    order("kill manager")
+    order("start manager")
+
+    def heard():
+        try:
+            r.publish("news", "back")
+            message = p.get_message(timeout=0.05)
+            return message is not None and message["data"] == b"back"
+        except redis.RedisError:
+            return False
+
+    until(heard, "it has subscribed again")
+
+
 def many_connections():
     failed = []
 
@@ -224,6 +243,7 @@ run_cases(
         "errors": errors,
         "large": large,
         "reconnect": reconnect,
+        "a subscriber finds the next manager": a_subscriber_finds_the_next_manager,
         "many connections": many_connections,
     }
 )
