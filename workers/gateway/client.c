@@ -170,12 +170,19 @@ void client_write(struct client *c, const char *data, size_t len)
 void client_wrote(struct client *c)
 {
     struct gateway *g = c->gateway;
-    if (buffer_len(&c->out) > g->options->output_buffer)
-        cut(c, &g->counters.cut_output);
-    else if (g->buffered > g->options->buffers_total)
+    if (g->buffered > g->options->buffers_total)
         cut(c, &g->counters.cut_total);
     else
         client_touch(c);
+}
+
+void client_push(struct client *c, const char *data, size_t len)
+{
+    struct gateway *g = c->gateway;
+    client_write(c, c->resp == 3 ? ">" : "*", 1);
+    client_write(c, data + 1, len - 1);
+    if (!c->doomed && buffer_len(&c->out) > g->options->output_buffer)
+        cut(c, &g->counters.cut_output);
 }
 
 /* Writes what the socket takes. False: the connection is gone. */
@@ -421,10 +428,14 @@ void client_settle(struct client *c)
             return;
         }
         size_t before = buffer_len(&c->in);
-        if (before == 0 || !takes(c))
-            break;
-        take_kept(c);
-        if (c->doomed || buffer_len(&c->in) == before)
+        size_t pending = c->npending;
+        pending_advance(c);
+        if (c->doomed)
+            return;
+        if (before > 0 && takes(c))
+            take_kept(c);
+        if (c->doomed ||
+            (buffer_len(&c->in) == before && c->npending == pending))
             break;
     }
     if (c->doomed || !flush(c)) {

@@ -44,6 +44,7 @@ static void pending_free(struct pending *p)
     /* Done or not: its reply has nowhere to go any more. */
     if (p->request != NULL)
         mqredis_cancel(p->request);
+    p->client->gateway->buffered -= p->answer_bytes;
     subscriber_forget(p);
     names_free(p->client, p->names);
     buffer_release(&p->bytes);
@@ -240,16 +241,19 @@ static bool append_failure(struct client *c, const struct mqredis_raw *raw)
     return buffer_append(&c->out, line, strlen(line));
 }
 
-/* Counts what came of each command. */
-static void count_answers(struct client *c, const struct pending *p)
+/* Counts what came of each command, and how much it is. */
+static void count_answers(struct client *c, struct pending *p)
 {
+    struct gateway *g = c->gateway;
     struct mqredis_raw raw;
     for (uint32_t i = 0; mqredis_answer(p->request, i, &raw); i++) {
         if (raw.status == MQREDIS_OK)
-            c->gateway->counters.answered++;
+            g->counters.answered++;
         else
-            c->gateway->counters.failed++;
+            g->counters.failed++;
+        p->answer_bytes += raw.len;
     }
+    g->buffered += p->answer_bytes;
 }
 
 static bool append_replies(struct client *c, const struct pending *p)
@@ -322,7 +326,9 @@ static bool append(struct client *c, const struct pending *p)
 void pending_advance(struct client *c)
 {
     struct gateway *g = c->gateway;
-    while (!c->doomed && c->first != NULL) {
+    /* What a client does not read waits as it came, and is not copied. */
+    while (!c->doomed && c->first != NULL &&
+           buffer_len(&c->out) < g->options->output_pause) {
         struct pending *p = c->first;
         if (!p->done && p->kind == PENDING_SUBSCRIBE)
             subscriber_advance(c, p);
@@ -330,8 +336,6 @@ void pending_advance(struct client *c)
             p->done = !g->catalog.asking;
         if (c->doomed || !p->done)
             return;
-        if (p->request != NULL)
-            count_answers(c, p);
         bool ok = p->mute || append(c, p);
         c->first = p->next;
         if (c->first == NULL)
@@ -355,7 +359,10 @@ static void collect(struct mqredis *mq)
         struct pending *p = mqredis_data(r);
         struct client *c = p->client;
         landed(c, p);
-        if (p == c->first)
+        count_answers(c, p);
+        /* Too much of it, with what waits for others? */
+        client_wrote(c);
+        if (!c->doomed && p == c->first)
             pending_advance(c);
     }
 }

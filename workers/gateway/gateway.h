@@ -160,6 +160,7 @@ struct pending {
     enum pending_kind kind;
     struct mqredis_request *request; /* NULL: none */
     uint32_t count;                  /* commands of the request */
+    size_t answer_bytes;             /* of the request, in memory */
     bool done;
     bool mute;                   /* CLIENT REPLY OFF or SKIP */
     bool barrier;                /* nothing is read until it is answered */
@@ -274,8 +275,12 @@ void client_unstall(struct client *c);
 /* No more is read of it; it closes when all it asked for is answered. */
 void client_leave(struct client *c);
 
-/* Appends to the output; over the bounds the client is cut. */
+/* Appends to the output; where there is no room for that, the client is cut. */
 void client_write(struct client *c, const char *data, size_t len);
+
+/* The same for a message that it subscribed to, as Redis sent it; the client is
+ * cut if too much waits for it. */
+void client_push(struct client *c, const char *data, size_t len);
 
 /* The same for who appended to c->out itself. */
 void client_wrote(struct client *c);

@@ -103,8 +103,7 @@ static void deliver(struct gateway *g, struct topic *t,
         struct client *c = m->client;
         next = m->next;
         g->counters.messages++;
-        client_write(c, c->resp == 3 ? ">" : "*", 1);
-        client_write(c, ev->raw + 1, ev->raw_len - 1);
+        client_push(c, ev->raw, ev->raw_len);
     }
 }
 
