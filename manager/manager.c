@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -375,6 +376,36 @@ void manager_signal_ready(void *owner, uint32_t events)
 
 #define SUCCESSION_TICK_NS NS_PER_MS
 
+/* Whether the channel is as we left it. A successor that took it for a moment
+ * has shown its own status, or made another `receiver`, at which nobody would
+ * find us. */
+static bool still_ours(const struct manager *m)
+{
+    struct stat mine, there;
+    struct err_text ignored;
+    const struct status *status;
+    struct manager_state state;
+    if (fstat(m->rx.receiver_fd, &mine) < 0 ||
+        fstatat(m->channel.dirfd, "receiver", &there, AT_SYMLINK_NOFOLLOW) <
+            0 ||
+        mine.st_ino != there.st_ino || mine.st_dev != there.st_dev ||
+        status_open(&m->channel, &status, &ignored) != ERR_OK)
+        return false;
+    bool ours = status_read_state(status, &state, NULL) == ERR_OK &&
+                state.pid == (int32_t)getpid();
+    status_unmap(status);
+    return ours;
+}
+
+static void start_afresh(struct manager *m)
+{
+    log_warn("the successor died after it had changed the channel: starting "
+             "afresh");
+    guardian_dismiss(&m->guardian);
+    m->again = true;
+    m->done = true;
+}
+
 static void go_on(struct manager *m)
 {
     log_warn("the successor died before it took over: going on");
@@ -418,7 +449,10 @@ static uint64_t tick_handover(struct manager *m, uint64_t now)
         if (handover_taken(m->lock_fd)) {
             let_go(m);
         } else if (handover_forsaken(h) && handover_relock(h, m->lock_fd)) {
-            go_on(m);
+            if (still_ours(m))
+                go_on(m);
+            else
+                start_afresh(m);
             return 0;
         }
         break;

@@ -64,6 +64,38 @@ START_TEST(test_wait_any_gives_each_request_once)
 }
 END_TEST
 
+/* Submitted behind it: a message that has more time, and cannot be sent. */
+START_TEST(test_wait_ends_in_time_with_more_to_send)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, "--capacity 1");
+    struct mqredis *mq = lib_open(&m);
+    EXPECT(mqredis_command(mq, "PING"), "PONG");
+    kill(m.pid, SIGSTOP);
+    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    struct mqredis_request *fills = mqredis_submit(mq, "INCR n");
+    mqredis_flush(mq);
+    for (int any = 0; any < 2; any++) {
+        uint64_t t0 = clock_ns();
+        mqredis_set_timeout(mq, 300);
+        struct mqredis_request *first = mqredis_submit(mq, "INCR n");
+        mqredis_set_timeout(mq, 20000);
+        struct mqredis_request *second = mqredis_submit(mq, "INCR n");
+        if (any)
+            ck_assert_ptr_eq(mqredis_wait_any(mq, 20000), first);
+        struct mqredis_reply *reply = mqredis_wait(first);
+        ck_assert_uint_lt((clock_ns() - t0) / NS_PER_MS, 10000);
+        ck_assert_int_eq(reply->status, MQREDIS_EXPIRED);
+        mqredis_free(reply);
+        mqredis_cancel(second);
+    }
+    kill(m.pid, SIGCONT);
+    mqredis_cancel(fills);
+    mqredis_close(mq);
+}
+END_TEST
+
 START_TEST(test_cancelled_before_sending_is_not_executed)
 {
     struct e2e_redis r;
@@ -260,6 +292,7 @@ int main(void)
     tcase_set_timeout(calls, 60);
     e2e_add(calls, test_submitted_commands_keep_their_order_in_few_messages);
     e2e_add(calls, test_wait_any_gives_each_request_once);
+    e2e_add(calls, test_wait_ends_in_time_with_more_to_send);
     e2e_add(calls, test_cancelled_before_sending_is_not_executed);
     e2e_add(calls, test_blocking_command_holds_up_nobody_and_can_be_cancelled);
     e2e_add(calls, test_blocking_command_gets_its_element);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/channel.h"
@@ -256,6 +257,45 @@ START_TEST(test_the_new_one_is_killed_while_the_old_one_drains)
 }
 END_TEST
 
+static void sleep_only(void *arg)
+{
+    (void)arg;
+    for (;;)
+        pause();
+}
+
+/* A successor that has made the channel its own, as far as a full disk let it,
+ * and died: nobody would find the old one any more where it is. */
+START_TEST(test_the_new_one_dies_after_it_changed_the_channel)
+{
+    char line[40], path[256], made[264];
+    struct manager_state state;
+    e2e_start(&redis, &old, _i, NULL);
+    pid_t pid = support_fork(sleep_only, NULL);
+    snprintf(path, sizeof(path), "%s/%s/control", support_scratch(),
+             old.channel);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    int n = snprintf(line, sizeof(line), "takeover %ld\n", (long)pid);
+    ck_assert_int_eq(write(fd, line, (size_t)n), n);
+    close(fd);
+    ck_assert(UNTIL(status_read_state(old.status, &state, NULL) == ERR_OK &&
+                    state.kind == STATE_CLOSED));
+    snprintf(path, sizeof(path), "%s/%s/receiver", support_scratch(),
+             old.channel);
+    snprintf(made, sizeof(made), "%s.new", path);
+    ck_assert_int_eq(mkfifo(made, 0600), 0);
+    ck_assert_int_eq(rename(made, path), 0);
+    support_kill(pid);
+    ck_assert(UNTIL(strstr(e2e_log(&old), "starting afresh") != NULL));
+    struct e2e_client client;
+    ck_assert(UNTIL(e2e_client_open(&client, old.channel) == ERR_OK));
+    e2e_client_close(&client);
+    check_serves(&old);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("takeover");
@@ -273,6 +313,7 @@ static Suite *suite(void)
     e2e_add(t, test_the_old_one_is_killed);
     e2e_add(t, test_the_new_one_is_killed);
     e2e_add(t, test_the_new_one_is_killed_while_the_old_one_drains);
+    e2e_add(t, test_the_new_one_dies_after_it_changed_the_channel);
     return s;
 }
 

@@ -329,11 +329,39 @@ static bool over(uint64_t deadline_ns)
     return deadline_ns != 0 && clock_ns() >= deadline_ns;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    if (a == 0 || b == 0)
+        return a + b;
+    return a < b ? a : b;
+}
+
+/* Who waits for one request sends what was submitted after it, too, but sleeps
+ * on the full queue for that no longer than its own request lasts. */
+static uint64_t flush_end(const struct mqredis_request *r, uint64_t deadline_ns)
+{
+    return r->flight == NULL
+               ? deadline_ns
+               : earlier(deadline_ns, flight_give_up_ns(r->flight));
+}
+
+/* The same for whoever waits for any. */
+static uint64_t flush_end_any(const struct mqredis *mq, uint64_t deadline_ns)
+{
+    const struct flight *f;
+    for (f = mq->flights.first; f != NULL; f = f->next)
+        if (!f->sync)
+            deadline_ns = earlier(deadline_ns, flight_give_up_ns(f));
+    for (f = mq->unsent.first; f != NULL; f = f->next)
+        deadline_ns = earlier(deadline_ns, flight_give_up_ns(f));
+    return deadline_ns;
+}
+
 static bool wait_locked(struct mqredis_request *r, uint64_t deadline_ns)
 {
     struct mqredis *mq = r->mq;
     if (!r->done)
-        flush_locked(mq, !mq->events, deadline_ns);
+        flush_locked(mq, !mq->events, flush_end(r, deadline_ns));
     while (!r->done) {
         if (over(deadline_ns)) {
             take_locked(mq);
@@ -341,7 +369,7 @@ static bool wait_locked(struct mqredis_request *r, uint64_t deadline_ns)
         }
         turn_locked(mq, deadline_ns);
         if (!r->done && mq->unsent.first != NULL)
-            flush_locked(mq, !mq->events, deadline_ns);
+            flush_locked(mq, !mq->events, flush_end(r, deadline_ns));
     }
     arm_timer(mq);
     return r->done;
@@ -394,13 +422,13 @@ struct mqredis_request *mqredis_wait_any(struct mqredis *mq, int64_t timeout_ms)
     pthread_mutex_lock(&mq->lock);
     clear_events(mq);
     if (mq->unsent.first != NULL)
-        flush_locked(mq, !mq->events, deadline);
+        flush_locked(mq, !mq->events, flush_end_any(mq, deadline));
     if (mq->done_first == NULL)
         take_locked(mq);
     while (mq->done_first == NULL && mq->pending > 0 && !over(deadline)) {
         turn_locked(mq, deadline);
         if (mq->unsent.first != NULL)
-            flush_locked(mq, !mq->events, deadline);
+            flush_locked(mq, !mq->events, flush_end_any(mq, deadline));
     }
     struct mqredis_request *r = mq->done_first;
     if (r != NULL)
