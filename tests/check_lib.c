@@ -69,6 +69,14 @@ START_TEST(test_format_knows_the_sizes_of_numbers)
                      MQREDIS_OK);
     EXPECT(&e, "*6\r\n$1\r\n7\r\n$2\r\n-9\r\n$1\r\nx\r\n$4\r\n1.00\r\n"
                "$3\r\n0.5\r\n$12\r\n1.000000e+02\r\n");
+    ck_assert_int_eq(encode(&e, "%hd %lld %td %zd %hhu %lu %ju", 70000,
+                            LLONG_MIN, (ptrdiff_t)-1, (ssize_t)-2, 300,
+                            ULONG_MAX, UINTMAX_MAX),
+                     MQREDIS_OK);
+    EXPECT(&e, "*7\r\n$4\r\n4464\r\n$20\r\n-9223372036854775808\r\n"
+               "$2\r\n-1\r\n$2\r\n-2\r\n$2\r\n44\r\n"
+               "$20\r\n18446744073709551615\r\n"
+               "$20\r\n18446744073709551615\r\n");
 }
 END_TEST
 

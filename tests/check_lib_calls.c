@@ -11,6 +11,28 @@
 
 /* ---- synchronous ---- */
 
+/* Whoever spins finds what whoever sleeps is woken for. */
+START_TEST(test_spinning_changes_no_answer)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, "--spin 500");
+    struct mqredis *mq = lib_open(&m);
+    mqredis_set_spin(mq, 1000000); /* more than is allowed: the most is taken */
+    for (int i = 0; i < 50; i++) {
+        struct mqredis_reply *reply = mqredis_command(mq, "INCR n");
+        ck_assert_int_eq(reply->integer, i + 1);
+        mqredis_free(reply);
+        support_sleep_ms(i % 3); /* longer and shorter than it spins */
+    }
+    /* A wait that outlasts it sleeps after all, and ends in time. */
+    mqredis_set_timeout(mq, 300);
+    ck_assert_int_ne(lib_status(mqredis_command(mq, "BLPOP none 0")),
+                     MQREDIS_OK);
+    mqredis_close(mq);
+}
+END_TEST
+
 START_TEST(test_values_come_back_byte_for_byte)
 {
     struct e2e_redis r;
@@ -374,6 +396,7 @@ int main(void)
                               support_scratch_teardown);
     tcase_add_checked_fixture(calls, NULL, e2e_stop_all);
     tcase_set_timeout(calls, 60);
+    e2e_add(calls, test_spinning_changes_no_answer);
     e2e_add(calls, test_values_come_back_byte_for_byte);
     e2e_add(calls, test_errors_are_told_apart);
     e2e_add(calls, test_large_reply_comes_whole);

@@ -25,8 +25,6 @@
 #define WAIT_MS 20000
 #define REPLY_MAX (1 << 20)
 
-extern char **environ;
-
 struct text {
     char *data;
     size_t len;

@@ -159,6 +159,46 @@ START_TEST(test_values_survive_byte_for_byte)
 }
 END_TEST
 
+/* More than the program has room for on its stack. */
+START_TEST(test_many_arguments)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    start(&r, &m, _i, NULL);
+    EXPECT(0, "40\n", "$W RPUSH list $(seq 40)");
+    EXPECT(0, "21\n", "echo last | tr -d '\\n' | $W -x RPUSH more $(seq 20)");
+    EXPECT(0, "last\n", "$W LINDEX more -1");
+}
+END_TEST
+
+START_TEST(test_standard_input_that_cannot_be_read)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    start(&r, &m, _i, NULL);
+    EXPECT_LINE(1, "cannot read standard input: Is a directory: not executed",
+                "$W -x SET k <.");
+    EXPECT_LINE(1, "cannot read standard input: Is a directory", "$W <.");
+    EXPECT(0, "0\n", "$W EXISTS k");
+}
+END_TEST
+
+START_TEST(test_output_that_cannot_be_written)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    start(&r, &m, _i, NULL);
+    EXPECT_LINE(1, "cannot write the output: No space left",
+                "seq -f 'ECHO %%.0f' 10000 2>/dev/null | $W 2>&1 >/dev/full");
+    EXPECT_LINE(1, "quotes do not close: not executed",
+                "printf 'SET k \"v\\n' | $W");
+    EXPECT_LINE(
+        1, "is not whole and canonical RESP",
+        "printf '*2\\r\\n$3\\r\\nGET\\r\\n' | $W --pipe 2>&1 >/dev/null");
+    EXPECT(0, "0\n", "$W EXISTS k");
+}
+END_TEST
+
 START_TEST(test_repeats)
 {
     struct e2e_redis r;
@@ -447,6 +487,9 @@ int main(void)
     e2e_add(worker, test_waits_for_a_manager_when_asked);
     e2e_add(worker, test_time_that_runs_out_has_two_exit_codes);
     e2e_add(worker, test_values_survive_byte_for_byte);
+    e2e_add(worker, test_many_arguments);
+    e2e_add(worker, test_standard_input_that_cannot_be_read);
+    e2e_add(worker, test_output_that_cannot_be_written);
     e2e_add(worker, test_repeats);
     e2e_add(worker, test_lines_are_answered_in_order);
     e2e_add(worker, test_one_bad_line_is_the_exit_status);

@@ -101,18 +101,19 @@ int limit_echo(void *arg)
 {
     struct limit *l = arg;
     char *message = malloc(l->message), *reply = calloc(1, l->reply);
-    if (message == NULL || reply == NULL)
-        return 1;
-    for (;;) {
-        unsigned number;
+    bool ok = message != NULL && reply != NULL;
+    while (ok) {
+        unsigned number = 0;
         ssize_t n = mq_receive(l->mq, message, l->message, NULL);
-        if (n < (ssize_t)sizeof(number))
-            return 1;
-        memcpy(&number, message, sizeof(number));
-        if (number >= l->workers ||
-            write(l->pipes[number][1], reply, l->reply) != (ssize_t)l->reply)
-            return 1;
+        ok = n >= (ssize_t)sizeof(number);
+        if (ok)
+            memcpy(&number, message, sizeof(number));
+        ok = ok && number < l->workers &&
+             write(l->pipes[number][1], reply, l->reply) == (ssize_t)l->reply;
     }
+    free(message);
+    free(reply);
+    return 1;
 }
 
 /* ---- the workers' side ---- */
@@ -129,8 +130,12 @@ static struct client *limit_join(const struct parties *p,
     c->number = number;
     c->message = calloc(1, c->limit->message);
     c->reply = malloc(c->limit->reply);
-    if (c->message == NULL || c->reply == NULL)
+    if (c->message == NULL || c->reply == NULL) {
+        free(c->message);
+        free(c->reply);
+        free(c);
         return NULL;
+    }
     memcpy(c->message, &number, sizeof(number));
     return c;
 }

@@ -35,6 +35,7 @@ static void version_of(const char *program, const char *after, char *out,
     if (path == NULL)
         return;
     snprintf(command, sizeof(command), "'%s' --version 2>&1", path);
+    /* NOLINTNEXTLINE(cert-env33-c): a path from PATH, in quotes. */
     FILE *f = popen(command, "re");
     find_in(f, after, out, size);
     if (f != NULL)

@@ -18,8 +18,6 @@
 #include "tools/bench/bench.h"
 #include "tools/stage.h"
 
-extern char **environ;
-
 #define PASSWORD "bench-password"
 #define RUNS_IN_TURN 10
 #define ARGS_MAX 16

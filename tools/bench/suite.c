@@ -130,7 +130,9 @@ static bool in_round(const struct suite *s, const struct cell *c,
 static enum err run_table(struct suite *s, struct table *t,
                           struct err_text *why)
 {
-    enum err e = t == NULL ? err_say(why, ERR_NOMEM, "out of memory") : ERR_OK;
+    if (t == NULL)
+        return err_say(why, ERR_NOMEM, "out of memory");
+    enum err e = ERR_OK;
     for (unsigned round = 0; e == ERR_OK && round < s->options->rounds;
          round++) {
         if (elapsed_s(s) > s->options->time_limit_s) {

@@ -137,12 +137,15 @@ static void draw_spark_row(struct text *t, const struct look *look,
 static const char *series_value(char out[VALUE_MAX], double v, bool time,
                                 const struct look *look)
 {
-    if (v < 0)
-        return strcpy(out, "-");
+    if (v < 0 || (time && v == 0)) {
+        snprintf(out, VALUE_MAX, "-");
+        return out;
+    }
     if (time)
-        return v > 0 ? value_time(out, v, false, look) : strcpy(out, "-");
+        return value_time(out, v, false, look);
     value_short(out, v);
-    strcat(out, "/s");
+    size_t len = strlen(out);
+    snprintf(out + len, VALUE_MAX - len, "/s");
     return out;
 }
 

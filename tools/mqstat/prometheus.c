@@ -411,9 +411,9 @@ int run_listen(const struct options *o)
     struct served *all = calloc(SERVED_MAX, sizeof(*all));
     if (code < 0 && all == NULL)
         code = fail(EXIT_SYSTEM, "out of memory");
-    for (size_t i = 0; all != NULL && i < SERVED_MAX; i++)
-        all[i].fd = -1;
-    if (code < 0) {
+    if (code < 0 && all != NULL) {
+        for (size_t i = 0; i < SERVED_MAX; i++)
+            all[i].fd = -1;
         say_ready(listener, o->listen);
         while (serve_round(listener, all, o))
             ;

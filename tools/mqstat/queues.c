@@ -194,17 +194,14 @@ int run_queues(const struct options *o)
         if (e != ERR_OK)
             return fail(EXIT_SYSTEM, "cannot read /proc: %s", err_str(e));
         struct text out = {0};
+        /* A short list: cleared and printed again. */
+        if (o->live && o->look.terminal)
+            text_add(&out, "\033[H\033[2J");
         if (o->json)
             json_queues(&out, &scan);
         else
             show_queues(&out, &scan, &o->look);
         proc_scan_free(&scan);
-        if (o->live && o->look.terminal) {
-            /* A short list: cleared and printed again. */
-            struct text clear = {0};
-            text_add(&clear, "\033[H\033[2J");
-            code = finish(&clear);
-        }
         code = finish(&out);
         again = o->live && code == EXIT_FINE && (left == 0 || --left > 0);
     } while (again && sleep_s(o->interval_s));

@@ -304,14 +304,16 @@ double sample_rate(const struct sample *old, const struct sample *s,
 
 enum err channel_names_add(struct channel_names *list, const char *name)
 {
+    char *copy = strdup(name);
+    if (copy == NULL)
+        return ERR_NOMEM;
     char **names = realloc(list->names, (list->count + 1) * sizeof(*names));
-    if (names == NULL)
+    if (names == NULL) {
+        free(copy);
         return ERR_NOMEM;
+    }
     list->names = names;
-    names[list->count] = strdup(name);
-    if (names[list->count] == NULL)
-        return ERR_NOMEM;
-    list->count++;
+    names[list->count++] = copy;
     return ERR_OK;
 }
 
