@@ -264,7 +264,11 @@ EXTRA_check_bindings_python := $(e2e_obj)
 # fails its own calls has the same objects in it.
 faults_obj := $(patsubst %,$(BUILD)/obj/tests/faults/%.o,calls sweep acts)
 faults_tests := check_faults_lib check_faults_manager check_faults_worker
+# Thread sanitizer, and clang's address sanitizer, have no place for another
+# malloc in the same program.
+ifeq ($(filter thread,$(SANITIZE))$(if $(SANITIZE),$(variant_cc)),)
 TESTS += $(faults_tests)
+endif
 $(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
     $$(lib_obj)))
 EXTRA_check_faults_manager += $(BUILD)/obj/tests/support_tls.o

@@ -88,6 +88,7 @@ static void run_worker(struct scene *s, struct run *r, const char *const argv[])
         int err = open_file("err", O_WRONLY | O_CREAT | O_TRUNC);
         if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0 ||
             setenv("LD_PRELOAD", library, 1) < 0 ||
+            setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0) < 0 ||
             setenv("FAULTS_PLAN", support_path("plan"), 1) < 0)
             _exit(126);
         char *words[8] = {NULL};

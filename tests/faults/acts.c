@@ -446,7 +446,7 @@ void acts_all(struct acts *a, const char *channel)
 
 /* ---- ways through the manager ---- */
 
-#define LARGE_REPLY 300000
+#define LARGE_REPLY 1000000
 
 /* A reply of Redis, or a failure with a status and a text. */
 static void expect(struct acts *a, struct mqredis_reply *r,
@@ -489,10 +489,13 @@ void acts_served(struct acts *a, const char *channel)
         mqredis_command(mq, "SETRANGE %s %d x", key, LARGE_REPLY - 1);
     bool set = r->status == MQREDIS_OK;
     expect(a, r, MQREDIS_INTEGER, 0);
-    uint64_t t0 = clock_ns();
-    if (set)
+    uint64_t t0;
+    /* The second time it is known to be large, and goes another way. */
+    for (int i = 0; set && i < 2; i++) {
+        t0 = clock_ns();
         expect(a, mqredis_get(mq, key), MQREDIS_STRING, LARGE_REPLY);
-    note_time(a, t0);
+        note_time(a, t0);
+    }
     t0 = clock_ns();
     expect(a, mqredis_command(mq, "BLPOP nothing 0.02"), MQREDIS_NIL, 0);
     note_time(a, t0);

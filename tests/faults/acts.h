@@ -56,8 +56,9 @@ void acts_brief(struct acts *a, const char *channel);
 /* All of them, from mqredis_open to mqredis_close. */
 void acts_all(struct acts *a, const char *channel);
 
-/* What takes other ways through a manager: a reply of 300,000 bytes, a blocking
- * command, one that goes past the rest, and a worker that is killed. */
+/* What takes other ways through a manager: a reply of 1,000,000 bytes, a
+ * blocking command, one that goes past the rest, and a worker that is killed.
+ */
 void acts_served(struct acts *a, const char *channel);
 
 /* Notes what may not be; the first note stays. */

@@ -123,6 +123,14 @@ struct faults_plan {
     _Atomic int64_t blocks[FAULTS_ROLE_COUNT];
 };
 
+/* Whether `blocks` is right: a sanitizer allocates behind the back of what is
+ * defined here, and has a leak check of its own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FAULTS_BLOCKS_COUNT false
+#else
+#define FAULTS_BLOCKS_COUNT true
+#endif
+
 /* In-process: lets this plan rule; NULL: none. The process counts as
  * FAULTS_SELF from then on. A preloaded program takes the plan in the file that
  * $FAULTS_PLAN names. */
