@@ -156,7 +156,8 @@ void readers_reap(struct readers *rs)
 
 void readers_release(struct readers *rs)
 {
-    for (uint32_t i = 0; i < rs->bucket_count; i++) {
+    /* Without a table where there was no memory for one. */
+    for (uint32_t i = 0; i < rs->bucket_count && rs->buckets != NULL; i++) {
         while (rs->buckets[i] != NULL) {
             struct reader *r = rs->buckets[i];
             rs->buckets[i] = r->chain;

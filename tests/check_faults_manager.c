@@ -593,6 +593,32 @@ START_TEST(test_a_whole_life)
 }
 END_TEST
 
+/* A start that finds no memory, at every table that it makes. */
+START_TEST(test_no_memory_at_start)
+{
+    static struct scene scene;
+    struct scene *s = &scene;
+    scene_open(s, false);
+    unsigned refused = 0;
+    do {
+        struct life l;
+        faults_plan_clear(s->plan);
+        s->plan->call = FAULTS_calloc;
+        s->plan->error = ENOMEM;
+        s->plan->from = s->plan->until = s->counted.from + 1;
+        launch(s, &l, support_name(), ARMED, "");
+        end(s, &l);
+        refused += l.status != 0;
+        look_back(s, &l);
+        ck_assert_msg(s->why[0] == '\0', "calloc %llu: %s",
+                      (unsigned long long)s->counted.from, s->why);
+        unlink(l.m.log);
+    } while (s->struck);
+    ck_assert_uint_gt(refused, 5);
+    scene_close(s);
+}
+END_TEST
+
 START_TEST(test_a_life_by_tls)
 {
     const char *missing = support_tls_missing();
@@ -668,6 +694,7 @@ int main(void)
 {
     Suite *s = suite_create("faults_manager");
     add(s, "life", test_a_whole_life);
+    add(s, "start", test_no_memory_at_start);
     add(s, "tls", test_a_life_by_tls);
     add(s, "guardian", test_a_guardian_that_cannot_be_forked);
     add(s, "will", test_a_last_will);
