@@ -85,6 +85,7 @@ START_TEST(test_manager_killed_under_load)
         gw_talk(fd[i], "PING\r\n", "+PONG\r\n");
     ck_assert_uint_eq(gw_counter(&g, "inflight"), 0);
     ck_assert_uint_eq(gw_counter(&g, "failed"), CLIENTS * COMMANDS);
+    ck_assert(gw_balanced(&g));
 }
 END_TEST
 
@@ -204,6 +205,49 @@ START_TEST(test_five_hundred_connections)
         int at_redis = atoi(strstr(list, "connected_clients:") + 18);
         ck_assert_int_le(at_redis, 4);
     }
+}
+END_TEST
+
+/* Clients that are killed at any moment, whatever they were doing. */
+START_TEST(test_clients_that_vanish)
+{
+    enum { ROUNDS = 40, CLIENTS = 12 };
+    static const char *const asks[] = {
+        "INCR n\r\nINCR n\r\nINCR n\r\n",
+        "MULTI\r\nINCR n\r\nEXEC\r\n",
+        "MULTI\r\nINCR n\r\n",
+        "SUBSCRIBE a b\r\nUNSUBSCRIBE a\r\n",
+        "PSUBSCRIBE *\r\n",
+        "BLPOP list 0\r\nINCR n\r\n",
+        "INCR n\r\nBRPOP list 0\r\n",
+        "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$90000\r\npart",
+        "LRANGE l 0 -1\r\nLRANGE l 0 -1\r\nPUBLISH a x\r\n",
+        "HELLO 2\r\nCLIENT SETNAME x\r\nPING\r\n",
+    };
+    enum { ASKS = sizeof(asks) / sizeof(asks[0]) };
+    int steady = begin(_i, NULL, NULL);
+    for (int i = 0; i < 200; i++)
+        gw_send(steady, "RPUSH l 0123456789\r\n");
+    gw_read_until(steady, ":200\r\n");
+    for (int round = 0; round < ROUNDS; round++) {
+        int fd[CLIENTS];
+        for (int i = 0; i < CLIENTS; i++) {
+            fd[i] = gw_connect(&g);
+            gw_send(fd[i], asks[(round * 7 + i) % ASKS]);
+        }
+        if (round % 3 == 0)
+            gw_talk(steady, "PING\r\n", "+PONG\r\n");
+        for (int i = 0; i < CLIENTS; i++)
+            close(fd[i]);
+    }
+    ck_assert(UNTIL(gw_counter(&g, "clients") == 2));
+    ck_assert(UNTIL(gw_counter(&g, "inflight") == 0));
+    ck_assert_uint_eq(gw_counter(&g, "topics"), 0);
+    ck_assert_uint_eq(gw_counter(&g, "buffered_bytes"), 0);
+    ck_assert(gw_balanced(&g));
+    ck_assert(UNTIL(e2e_balanced(&m)));
+    gw_talk(steady, "PING\r\n", "+PONG\r\n");
+    ck_assert_int_eq(gw_stop(&g), 0);
 }
 END_TEST
 
@@ -385,6 +429,7 @@ START_TEST(test_a_client_that_leaves_cancels_what_blocks)
     }
     ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == CLIENTS / 2));
     ck_assert_uint_eq(gw_counter(&g, "cancelled"), CLIENTS / 2);
+    ck_assert(gw_balanced(&g));
     int other = gw_connect(&g);
     gw_talk(other, "RPUSH list a b c d e f\r\n", ":6\r\n");
     for (int i = 1; i < CLIENTS; i += 2)
@@ -561,6 +606,7 @@ static Suite *faults_suite(void)
     e2e_add(t[0], test_a_full_channel_stops_reading);
     e2e_add(t[0], test_out_of_time);
     e2e_add(t[1], test_five_hundred_connections);
+    e2e_add(t[1], test_clients_that_vanish);
     e2e_add(t[1], test_one_client_too_many);
     e2e_add(t[1], test_a_slow_reader_is_not_read);
     e2e_add(t[1], test_bounds_of_buffers);

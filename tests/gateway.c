@@ -196,15 +196,34 @@ bool gw_silent(int fd, int ms)
     return poll(&p, 1, ms) == 0;
 }
 
-uint64_t gw_counter(const struct gateway_process *g, const char *name)
+static uint64_t counter_in(const char *text, const char *name)
 {
     char line[64];
-    int fd = gw_connect(g);
-    gw_send(fd, "GATEWAY\r\n");
-    const char *text = gw_read_until(fd, "cut_gap:");
     snprintf(line, sizeof(line), "\n%s:", name);
     const char *at = strstr(text, line);
     ck_assert_msg(at != NULL, "no counter %s in %s", name, text);
-    close(fd);
     return strtoull(at + strlen(line), NULL, 10);
+}
+
+/* The whole answer to GATEWAY. Static storage. */
+static const char *counters_of(const struct gateway_process *g)
+{
+    int fd = gw_connect(g);
+    gw_send(fd, "GATEWAY\r\n");
+    const char *text = gw_read_until(fd, "cut_gap:");
+    close(fd);
+    return text;
+}
+
+uint64_t gw_counter(const struct gateway_process *g, const char *name)
+{
+    return counter_in(counters_of(g), name);
+}
+
+bool gw_balanced(const struct gateway_process *g)
+{
+    const char *text = counters_of(g);
+    return counter_in(text, "forwarded") ==
+           counter_in(text, "answered") + counter_in(text, "failed") +
+               counter_in(text, "cancelled") + counter_in(text, "inflight");
 }

@@ -70,4 +70,7 @@ bool gw_silent(int fd, int ms);
 /* A line of the answer to GATEWAY, asked on a connection of its own. */
 uint64_t gw_counter(const struct gateway_process *g, const char *name);
 
+/* Whether every command that was sent into the channel has met one end. */
+bool gw_balanced(const struct gateway_process *g);
+
 #endif

@@ -5,6 +5,9 @@
 
 /* ---- what is merely passed on ---- */
 
+/* Fewer than a message may hold, whatever its size. */
+#define RUN_COMMANDS_MAX 1024
+
 /* Half of a message, so that two runs fill one. */
 static size_t run_max(const struct client *c)
 {
@@ -29,7 +32,8 @@ bool dispatch_joins(struct client *c, struct run *run,
          (row->id != COMMAND_PING || subscriber_count(c) > 0)) ||
         (c->resp == 2 && subscriber_count(c) > 0))
         return false;
-    if (run->count > 0 && run->len + command->len > run_max(c))
+    if (run->count == RUN_COMMANDS_MAX ||
+        (run->count > 0 && run->len + command->len > run_max(c)))
         forward_run(c, run);
     if (c->doomed)
         return false;
