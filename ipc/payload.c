@@ -102,8 +102,9 @@ enum err payload_open(int folder, uint64_t client, uint64_t slot, uid_t uid,
     }
     struct stat st;
     enum err e = ERR_OK;
-    if (fstat(opened, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
-        st.st_uid != uid)
+    if (fstat(opened, &st) < 0)
+        e = ERR_SYS;
+    else if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != uid)
         e = ERR_DENIED;
     else if (st.st_size < need)
         e = ERR_INVALID;

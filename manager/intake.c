@@ -148,6 +148,9 @@ static const struct command *command_at(struct intake *in,
 
 /* ---- large arguments ---- */
 
+/* Our trouble, not the request's: "unavailable" says so. */
+#define CANNOT_OPEN                                                            \
+    "the manager cannot open the payload file; it was not executed"
 #define NO_DESCRIPTOR                                                          \
     "the manager is out of descriptors (ulimit -n); it was not executed"
 
@@ -171,6 +174,8 @@ static enum err read_body(struct intake *in, struct reader *reader,
     enum err e = readers_payload(in->readers, reader, (int64_t)size, &fd);
     if (e == ERR_LIMIT)
         return err_say(why, ERR_NOMEM, NO_DESCRIPTOR);
+    if (e == ERR_SYS)
+        return err_say(why, ERR_NOMEM, CANNOT_OPEN);
     if (e != ERR_OK)
         return err_say(why, ERR_INVALID, "the payload file is not there whole");
     buffer_clear(&in->body);
@@ -211,6 +216,8 @@ static enum err open_source(struct intake *in, struct reader *reader,
                        "the payload file is not the requester's own");
     if (e == ERR_LIMIT)
         return err_say(why, ERR_NOMEM, NO_DESCRIPTOR);
+    if (e == ERR_SYS)
+        return err_say(why, ERR_NOMEM, CANNOT_OPEN);
     if (e != ERR_OK)
         return err_say(why, ERR_INVALID, "no payload file of %lld bytes: %s",
                        (long long)need, err_str(e));

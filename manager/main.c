@@ -24,9 +24,10 @@ int main(int argc, char **argv)
     /* A resolver that does not answer holds up the one thread there is: the
      * usual ten seconds and more for each attempt are too long. */
     setenv("RES_OPTIONS", "timeout:1 attempts:2", 0);
-    if (options_parse(&options, argc, argv, &verdict, &why) != ERR_OK) {
+    enum err e = options_parse(&options, argc, argv, &verdict, &why);
+    if (e != ERR_OK) {
         log_error("%s", why.text);
-        return EX_USAGE;
+        return e == ERR_NOMEM ? EX_OSERR : EX_USAGE;
     }
     int status = 0;
     if (verdict == OPTIONS_RUN && options.check_config) {

@@ -209,7 +209,6 @@ static bool documented(int status)
 {
     switch (status) {
     case 0:
-    case EX_USAGE:
     case EX_UNAVAILABLE:
     case EX_OSERR:
     case EX_TEMPFAIL:
