@@ -480,13 +480,20 @@ LINT_SRC   ?= $(sort $(shell find ipc manager server workers tools tests \
 LINT_SH    := $(shell grep -lE '^\#!/bin/(ba)?sh' tests/* tools/* .ci/* \
                 2>/dev/null)
 
+# There gcc 12 takes for lost what is freed by way of a member's address or kept
+# in an array; LeakSanitizer and check_faults_lib look for leaks of these.
+LINT_KEPT := workers/reply.c workers/request.c workers/gateway/catalog.c \
+             workers/gateway/session.c
+
 build/lint/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "lint $<"
 	@$(LINT_CC) $(LINT_FLAGS) -O1 $(if $(filter tests/%,$<),,-fanalyzer) \
-	    -Werror -MMD -MP -c -o $@ $<
+	    $(if $(filter $(LINT_KEPT),$<),-Wno-analyzer-malloc-leak) -Werror -MMD -MP -c -o $@ $<
 
-build/lint/%.tidy: %.c build/lint/%.o .clang-tidy
+.PRECIOUS: build/lint/%.o
+
+build/lint/%.tidy: %.c build/lint/%.o .clang-tidy tests/.clang-tidy
 	@clang-tidy --quiet $< -- $(LINT_FLAGS) -Xclang -analyzer-config \
 	    -Xclang max-nodes=$(LINT_STEPS) >$@.log 2>&1 || \
 	    { cat $@.log; exit 1; }

@@ -4,6 +4,7 @@
  */
 #include "workers/handle.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -141,6 +142,7 @@ static enum err try_run(struct mqredis *mq, struct mqredis_request *r,
         request_fail(r, &why);
         return ERR_OK;
     }
+    assert(f != NULL); /* it was taken off */
     enum err e = ERR_OK;
     f->failed = flight_load(mq, f, &why) != MQREDIS_OK;
     if (!f->failed)

@@ -3,6 +3,7 @@
  */
 #include "workers/handle.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <locale.h>
 #include <stdio.h>
@@ -140,6 +141,7 @@ static void add_bytes(struct pieces *p, const char *data, size_t len)
         p->bytes = grown;
         p->cap = cap;
     }
+    assert(p->bytes != NULL || len == 0);
     if (len > 0)
         memcpy(p->bytes + p->len, data, len);
     p->len += len;

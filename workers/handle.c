@@ -380,7 +380,6 @@ static enum mqredis_status look(struct mqredis *mq, struct manager_state *state,
 enum mqredis_status mqredis_wait_ready(struct mqredis *mq, int64_t timeout_ms,
                                        struct mqredis_error *error)
 {
-    uint64_t now = clock_ns();
     uint64_t deadline = clock_deadline(timeout_ms);
     uint64_t end = deadline == 0 ? UINT64_MAX : deadline;
     for (;;) {
@@ -390,7 +389,7 @@ enum mqredis_status mqredis_wait_ready(struct mqredis *mq, int64_t timeout_ms,
             return MQREDIS_OK;
         if (s != MQREDIS_OK && s != MQREDIS_UNAVAILABLE)
             return s;
-        now = clock_ns();
+        uint64_t now = clock_ns();
         if (now >= end) {
             if (s != MQREDIS_OK)
                 return s;

@@ -5,6 +5,7 @@
  */
 #include "tools/run/load.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -164,6 +165,7 @@ static void show_progress(struct progress *p, const struct load *l,
     uint64_t done = total_done(l);
     uint64_t now = clock_ns();
     double seconds = (double)(now - start_ns) / (double)NS_PER_S;
+    assert(total > 0); /* both are options, from 1 */
     unsigned quarter = (unsigned)(done * 4 / total);
     if (p->terminal ? !last && now - p->shown_ns < PROGRESS_NS
                     : quarter == p->quarter)

@@ -237,8 +237,9 @@ static bool append_failure(struct client *c, const struct mqredis_raw *raw)
     snprintf(line, sizeof(line) - 2, "-MQREDIS %s: %.*s",
              mqredis_status_str(raw->status), (int)raw->len, raw->data);
     flatten(line);
-    strcat(line, "\r\n");
-    return buffer_append(&c->out, line, strlen(line));
+    size_t len = strlen(line);
+    memcpy(line + len, "\r\n", 3);
+    return buffer_append(&c->out, line, len + 2);
 }
 
 /* Counts what came of each command, and how much it is. */

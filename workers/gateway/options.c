@@ -1,6 +1,7 @@
 /* Options are one table, from which parsing and --help come. */
 #include "workers/gateway/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -35,6 +36,7 @@ static bool parse_number(const char *text, bool suffix, uint64_t low,
 {
     char *end;
     errno = 0;
+    assert(text != NULL); /* only a flag has none */
     if (text[0] < '0' || text[0] > '9')
         return false;
     unsigned long long n = strtoull(text, &end, 10);
