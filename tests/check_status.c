@@ -128,7 +128,8 @@ START_TEST(test_other_versions_and_sizes_are_refused)
     s->version = STATUS_VERSION + 1;
     ck_assert_int_eq(open_it(&ch, &why), ERR_PROTO);
     char number[32];
-    snprintf(number, sizeof(number), "version %u", STATUS_VERSION + 1);
+    snprintf(number, sizeof(number), "version %u",
+             (unsigned)STATUS_VERSION + 1);
     ck_assert_ptr_nonnull(strstr(why.text, number));
     s->version = STATUS_VERSION;
     s->magic ^= 1;
