@@ -682,7 +682,7 @@ END_TEST
 static void add(Suite *s, const char *name, const TTest *test)
 {
     TCase *tcase = tcase_create(name);
-    tcase_set_timeout(tcase, e2e_long() ? 14400 : 240);
+    tcase_set_timeout(tcase, faults_whole() ? 14400 : 240);
     tcase_add_unchecked_fixture(tcase, support_scratch_setup,
                                 support_scratch_teardown);
     tcase_add_test(tcase, test);

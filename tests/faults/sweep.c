@@ -80,6 +80,12 @@ static void add(struct faults_sweep *s, enum faults_role role,
     }
 }
 
+bool faults_whole(void)
+{
+    return e2e_long() || getenv("FAULTS_ONLY") != NULL ||
+           getenv("FAULTS_EACH") != NULL;
+}
+
 void faults_sweep_init(struct faults_sweep *s,
                        const struct faults_plan *counted, unsigned roles,
                        size_t sample)
@@ -96,9 +102,7 @@ void faults_sweep_init(struct faults_sweep *s,
             if (roles & 1U << role)
                 add(s, (enum faults_role)role, (enum faults_call)call,
                     counted->calls[role][call]);
-    bool whole = e2e_long() || getenv("FAULTS_ONLY") != NULL ||
-                 getenv("FAULTS_EACH") != NULL;
-    s->picks = whole ? s->count : number("FAULTS_POINTS", sample);
+    s->picks = faults_whole() ? s->count : number("FAULTS_POINTS", sample);
     if (s->picks > s->count)
         s->picks = s->count;
 }

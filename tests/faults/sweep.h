@@ -41,6 +41,9 @@ struct faults_plan *faults_plan_new(const char *path);
 /* Nothing fails, nothing is counted yet, not armed. */
 void faults_plan_clear(struct faults_plan *plan);
 
+/* Whether more than a sample is asked for, which takes its time. */
+bool faults_whole(void);
+
 /* The roles of a sweep. */
 #define FAULTS_BOTH (1U << FAULTS_SELF | 1U << FAULTS_CHILD)
 
