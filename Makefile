@@ -284,7 +284,8 @@ EXTRA_check_chaos := $(support)
 script_obj := $(e2e_obj) $(BUILD)/obj/tests/script.o
 script_tests := check_bindings_php check_bindings_node check_gateway_clients
 TESTS += $(script_tests)
-$(foreach t,$(script_tests),$(eval EXTRA_$(t) := $(script_obj)))
+$(foreach t,$(script_tests),$(eval EXTRA_$(t) = $(script_obj)))
+EXTRA_check_gateway_clients = $(script_obj) $(gateway_obj)
 $(BUILD)/obj/tests/script.o: ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 mqstat_tests := check_mqstat check_mqstat_orders

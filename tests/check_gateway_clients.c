@@ -3,37 +3,32 @@
  * and Node, over both transports, and in both protocols where the client has
  * them. The cases are in tests/clients.
  */
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
+#include "tests/gateway.h"
 #include "tests/script.h"
-#include "tests/support.h"
+
+static struct gateway_process gateway;
 
 /* Starts a gateway on both transports, and tells the script where it is. */
 static void prepare(const char *transport, const char *resp)
 {
-    char socket[160], log[160], text[1024] = "", port[16] = "";
-    snprintf(socket, sizeof(socket), "%s/gateway", support_scratch());
-    snprintf(log, sizeof(log), "%s/gateway.log", support_scratch());
-    const char *const argv[] = {"mqredis-gateway", "--socket", socket,
-                                "--port",          "0",        NULL};
-    int fd = open(log, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600);
-    ck_assert_int_ge(fd, 0);
-    e2e_spawn(argv, fd, fd);
-    const char *at = NULL;
-    ck_assert_msg(UNTIL(pread(fd, text, sizeof(text) - 1, 0) > 0 &&
-                        (at = strstr(text, " port ")) != NULL &&
-                        strchr(at, '\n') != NULL),
-                  "the gateway does not listen: %s", text);
-    close(fd);
-    snprintf(port, sizeof(port), "%ld",
-             strtol(at + strlen(" port "), NULL, 10));
-    setenv("MQREDIS_GATEWAY_SOCKET", socket, 1);
+    char port[16];
+    gw_start(&gateway, getenv("MQREDIS_CHANNEL"), "--port 0");
+    snprintf(port, sizeof(port), "%d", gateway.port);
+    setenv("MQREDIS_GATEWAY_SOCKET", gateway.path, 1);
     setenv("MQREDIS_GATEWAY_PORT", port, 1);
     setenv("MQREDIS_TRANSPORT", transport, 1);
     setenv("MQREDIS_RESP", resp, 1);
+}
+
+/* Whatever the clients did, it ends in good order. */
+static void finish(void)
+{
+    int status = gw_stop(&gateway);
+    ck_assert_msg(status == 0, "the gateway ended with %d: %s", status,
+                  gw_log(&gateway));
 }
 
 static void unix_resp2(void)
@@ -73,19 +68,50 @@ static void tcp_resp3(void)
 #define NODE_REDIS "env", "node", "tests/clients/node_redis.js"
 
 static const struct script scripts[] = {
-    {"redis-py, unix, RESP2", {PYTHON}, NO_PYTHON, false, RESP2, unix_resp2},
-    {"redis-py, TCP, RESP2", {PYTHON}, NO_PYTHON, false, RESP3, tcp_resp2},
-    {"phpredis, unix, RESP2", {PHP}, NO_PHP, false, RESP3, unix_resp2},
-    {"phpredis, TCP, RESP2", {PHP}, NO_PHP, false, RESP2, tcp_resp2},
-    {"ioredis, unix, RESP2", {IOREDIS}, NO_NODE, false, RESP2, unix_resp2},
-    {"ioredis, TCP, RESP3", {IOREDIS}, NO_NODE, false, RESP3, tcp_resp3},
+    {"redis-py, unix, RESP2",
+     {PYTHON},
+     NO_PYTHON,
+     false,
+     RESP2,
+     unix_resp2,
+     finish},
+    {"redis-py, TCP, RESP2",
+     {PYTHON},
+     NO_PYTHON,
+     false,
+     RESP3,
+     tcp_resp2,
+     finish},
+    {"phpredis, unix, RESP2", {PHP}, NO_PHP, false, RESP3, unix_resp2, finish},
+    {"phpredis, TCP, RESP2", {PHP}, NO_PHP, false, RESP2, tcp_resp2, finish},
+    {"ioredis, unix, RESP2",
+     {IOREDIS},
+     NO_NODE,
+     false,
+     RESP2,
+     unix_resp2,
+     finish},
+    {"ioredis, TCP, RESP3",
+     {IOREDIS},
+     NO_NODE,
+     false,
+     RESP3,
+     tcp_resp3,
+     finish},
     {"node-redis, unix, RESP3",
      {NODE_REDIS},
      NO_NODE,
      false,
      RESP3,
-     unix_resp3},
-    {"node-redis, TCP, RESP2", {NODE_REDIS}, NO_NODE, false, RESP3, tcp_resp2},
+     unix_resp3,
+     finish},
+    {"node-redis, TCP, RESP2",
+     {NODE_REDIS},
+     NO_NODE,
+     false,
+     RESP3,
+     tcp_resp2,
+     finish},
 };
 
 int main(void)

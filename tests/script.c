@@ -140,6 +140,8 @@ START_TEST(test_of_a_script)
     else if (status != 0)
         ck_abort_msg("%s: %s: status %d\n%s", s->name, cases[_i].name, status,
                      run.text);
+    if (s->finish != NULL)
+        s->finish();
     ck_assert_msg(UNTIL(e2e_balanced(&run.manager)), "%s: %s: %s", s->name,
                   cases[_i].name, e2e_books(&run.manager));
 }

@@ -29,6 +29,8 @@ struct script {
     /* Called in the test's process before the script is run, to start what else
      * it needs and to set variables; may be NULL. */
     void (*prepare)(void);
+    /* Called when the script has passed; may be NULL. */
+    void (*finish)(void);
 };
 
 /* Adds a script's cases to a suite, or says on a line why they are skipped.
