@@ -452,7 +452,8 @@ $(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
 coverage: ## which lines the suites run: build/coverage/index.html
 	$(MAKE) COVERAGE=1 all tests build/cov/tests/chaos \
 	    $(EXAMPLES:%=build/cov/examples/%)
-	tools/coverage build/cov build/coverage '$(LIB_SRC)' $(TESTS)
+	tools/coverage build/cov build/coverage '$(LIB_SRC)' \
+	    $(if $(filter command,$(origin TESTS)),$(TESTS))
 
 # The worker without static linking, which valgrind cannot see into.
 $(BUILD)/tests/mqredis-worker: $(worker_obj) $(BUILD)/obj/workers/line_plain.o \
@@ -484,7 +485,7 @@ LINT_SH    := $(shell grep -lE '^\#!/bin/(ba)?sh' tests/* tools/* .ci/* \
 # There gcc 12 takes for lost what is freed by way of a member's address or kept
 # in an array; LeakSanitizer and check_faults_lib look for leaks of these.
 LINT_KEPT := workers/reply.c workers/request.c workers/gateway/catalog.c \
-             workers/gateway/session.c
+             workers/gateway/session.c tools/mqstat/sample.c
 
 build/lint/%.o: %.c
 	@mkdir -p $(@D)

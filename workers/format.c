@@ -211,6 +211,7 @@ static void add_signed(struct pieces *p, struct args *a, enum size size)
     intmax_t n = 0;
     switch (size) {
     case SIZE_CHAR:
+        /* NOLINTNEXTLINE(*-signed-char-misuse,cert-str34-c): a number. */
         n = (signed char)va_arg(a->ap, int);
         break;
     case SIZE_SHORT:

@@ -31,6 +31,7 @@ struct block {
 #define BARE_COUNT (MQREDIS_SYSTEM + 1)
 
 static char bare_text[BARE_COUNT][48] = {
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a literal that fills an array. */
 #define X(s, text) [s] = text,
     BARE_TEXTS(X)
 #undef X

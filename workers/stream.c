@@ -611,8 +611,7 @@ void mqredis_stream_close(struct mqredis_stream *stream)
 void streams_close(struct mqredis *mq)
 {
     while (mq->streams != NULL)
-        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): then the next one is
-         * first. */
+        /* NOLINTNEXTLINE(*-unix.Malloc): then the next one is first. */
         mqredis_stream_close(mq->streams);
 }
 

@@ -163,7 +163,7 @@ struct limit;
 MUST_CHECK enum err limit_open(struct limit **limit, const struct load *load,
                                struct err_text *why);
 /* What the echo process runs; ends by SIGTERM. */
-int limit_echo(void *limit);
+int limit_echo(void *arg);
 void limit_close(struct limit *limit);
 /* The workers' side: load_limit is the one they find. */
 extern struct limit *limit_current;

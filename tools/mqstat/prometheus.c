@@ -409,9 +409,9 @@ int run_listen(const struct options *o)
     int listener = -1;
     int code = listen_on(o->listen, &listener);
     struct served *all = calloc(SERVED_MAX, sizeof(*all));
-    if (code < 0 && all == NULL)
-        code = fail(EXIT_SYSTEM, "out of memory");
-    if (code < 0 && all != NULL) {
+    if (all == NULL) {
+        code = code < 0 ? fail(EXIT_SYSTEM, "out of memory") : code;
+    } else if (code < 0) {
         for (size_t i = 0; i < SERVED_MAX; i++)
             all[i].fd = -1;
         say_ready(listener, o->listen);

@@ -81,8 +81,7 @@ static void leave(struct membership *m)
 void subscriber_release(struct client *c)
 {
     while (c->memberships != NULL)
-        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): then the next one is
-         * first. */
+        /* NOLINTNEXTLINE(*-unix.Malloc): then the next one is first. */
         leave(c->memberships);
 }
 
