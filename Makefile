@@ -164,6 +164,10 @@ $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
+TESTS += check_pushes
+EXTRA_check_pushes := $(BUILD)/obj/manager/pushes.o \
+                      $(BUILD)/obj/manager/buffer.o
+
 TESTS += check_run check_bench
 EXTRA_check_run := $(support) $(BUILD)/obj/tests/support_redis.o
 EXTRA_check_bench := $(support) $(BUILD)/obj/tests/json.o

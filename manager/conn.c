@@ -367,7 +367,10 @@ static void read_unasked(struct conn *c)
         if (c->state != CONN_READY)
             return;
         if (e != ERR_OK) {
-            conn_break(c, "the server sent something that was not expected");
+            conn_break(c, e == ERR_NOMEM
+                              ? "out of memory for what the server sent"
+                              : "the server sent something that was not "
+                                "expected");
             return;
         }
     } while (stream_pending(&c->stream));

@@ -21,18 +21,17 @@ void pushes_reset(struct pushes *p)
     p->cut = false;
 }
 
-/* Keeps a piece of a frame, as far as the bound (and memory) goes. */
-static void keep(struct pushes *p, const char *data, size_t len)
+/* Keeps a piece of a frame, as far as the bound goes. ERR_NOMEM. */
+static enum err keep(struct pushes *p, const char *data, size_t len)
 {
     size_t room = p->max - buffer_len(&p->carry);
     if (p->cut)
-        return;
+        return ERR_OK;
     if (len > room) {
         len = room;
         p->cut = true;
     }
-    if (len > 0 && buffer_append(&p->carry, data, len) != ERR_OK)
-        p->cut = true;
+    return buffer_append(&p->carry, data, len);
 }
 
 /* The next value at *at: a string. */
@@ -103,8 +102,11 @@ enum err pushes_next(struct pushes *p, const char **data, size_t *len,
     const char *from = *data;
     *data += used;
     *len -= used;
-    if (e == ERR_AGAIN || buffer_len(&p->carry) > 0 || used > p->max)
-        keep(p, from, used);
+    if (e == ERR_AGAIN || buffer_len(&p->carry) > 0 || used > p->max) {
+        enum err kept = keep(p, from, used);
+        if (kept != ERR_OK)
+            return kept;
+    }
     if (e != ERR_OK)
         return e;
     bool carried = buffer_len(&p->carry) > 0;

@@ -51,7 +51,9 @@ void pushes_release(struct pushes *p);
 void pushes_reset(struct pushes *p);
 
 /* Takes the next frame out of *data, *len (both are moved on). ERR_OK: *push.
- * ERR_AGAIN: all of it was taken, no frame is whole. ERR_PROTO: not RESP. */
+ * ERR_AGAIN: all of it was taken, no frame is whole. ERR_PROTO: not RESP.
+ * ERR_NOMEM: a piece could not be kept, so nobody knows whose the frame is; the
+ * connection is of no more use. */
 MUST_CHECK enum err pushes_next(struct pushes *p, const char **data,
                                 size_t *len, struct push *push);
 

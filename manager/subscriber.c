@@ -91,11 +91,9 @@ static void shrink_ring(struct subscriber *s)
     s->ring_size = s->head = 0;
 }
 
-void subscriber_drop_oldest(struct subscriber *s)
+/* One that is not written: what will stand in its place. */
+static void leave_out(struct subscriber *s, const struct published *m)
 {
-    if (s->count == 0)
-        return;
-    struct published *m = pop(s);
     if (m->kind == BROADCAST_MESSAGE) {
         s->lagged += m->n;
         status_count(s->outlet->status, COUNTER_pubsub_lagged, m->n);
@@ -105,6 +103,14 @@ void subscriber_drop_oldest(struct subscriber *s)
         s->gap = true;
         s->gap_ms += m->n;
     }
+}
+
+void subscriber_drop_oldest(struct subscriber *s)
+{
+    if (s->count == 0)
+        return;
+    struct published *m = pop(s);
+    leave_out(s, m);
     published_unref(m);
 }
 
@@ -136,8 +142,7 @@ void subscriber_push(struct subscriber *s, struct published *m)
     if (s->count == s->ring_size && !grow_ring(s)) {
         /* Out of memory: as if the backlog were full. */
         if (s->count == 0) {
-            s->lagged += m->kind == BROADCAST_GAP ? 0 : m->n;
-            s->gap |= m->kind == BROADCAST_GAP;
+            leave_out(s, m);
             return;
         }
         subscriber_drop_oldest(s);

@@ -184,7 +184,8 @@ static void end_of_manager(struct world *w, struct manager *m, int status)
         fine = w->replaced && (code == 0 || code == 69 || code == 75);
     /* Without room or descriptors it may not even start, and says why. */
     if (!fine && by == 0 && clock_ns() < w->orders->scarce_until_ns)
-        fine = code == 69 || (code >= 71 && code <= 75) || code == 78;
+        fine = code == 69 || (code >= 71 && code <= 75) || code == 78 ||
+               code == 127; /* the dynamic loader's word for it */
     if (!fine)
         world_accuse(w, "manager %ld%s ended with %s %d%s", (long)m->player.pid,
                      m->takeover ? " (takeover)" : "",
