@@ -164,7 +164,9 @@ $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
-TESTS += check_pushes
+TESTS += check_subscriber check_pushes
+EXTRA_check_subscriber := $(BUILD)/obj/manager/subscriber.o \
+                          $(BUILD)/obj/manager/loop.o
 EXTRA_check_pushes := $(BUILD)/obj/manager/pushes.o \
                       $(BUILD)/obj/manager/buffer.o
 

@@ -124,6 +124,13 @@ void member_push(struct pubsub *p, struct member *m, struct published *what)
     make_dirty(p, m);
 }
 
+void member_lose(struct pubsub *p, struct member *m, enum broadcast_kind kind,
+                 uint32_t n)
+{
+    subscriber_lose(&m->stream, kind, n);
+    make_dirty(p, m);
+}
+
 /* ---- confirming ---- */
 
 /* What Redis would have said to this SUBSCRIBE on a connection of its own. */
@@ -199,13 +206,13 @@ void member_begin(struct pubsub *p, struct member *m)
 
 void member_tell_gap(struct pubsub *p, struct member *m)
 {
-    uint64_t ms = (clock_ns() - m->gap_ns) / NS_PER_MS;
+    uint64_t since = (clock_ns() - m->gap_ns) / NS_PER_MS;
+    uint32_t ms = since > UINT32_MAX ? UINT32_MAX : (uint32_t)since;
     m->gap_ns = 0;
-    struct published *gap = published_new(
-        BROADCAST_GAP, ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms, NULL, 0,
-        &p->total);
+    struct published *gap =
+        published_new(BROADCAST_GAP, ms, NULL, 0, &p->total);
     if (gap == NULL) {
-        p->failed = true; /* a new connection, a new try */
+        member_lose(p, m, BROADCAST_GAP, ms);
         return;
     }
     member_push(p, m, gap);

@@ -102,6 +102,9 @@ void member_tell_gap(struct pubsub *p, struct member *m);
 /* Adds to what the member is to be sent; written by members_flush. May end
  * it. */
 void member_push(struct pubsub *p, struct member *m, struct published *what);
+/* The same for what there is no memory for: see subscriber_lose. */
+void member_lose(struct pubsub *p, struct member *m, enum broadcast_kind kind,
+                 uint32_t n);
 void members_flush(struct pubsub *p);
 
 /* Keeps what waits for all of them within its bound. */

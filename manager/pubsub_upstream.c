@@ -191,21 +191,23 @@ static void take_message(struct pubsub *p, const struct push *msg)
     bool lost = what == NULL;
     if (lost)
         what = published_new(BROADCAST_LAGGED, 1, NULL, 0, &p->total);
-    if (what == NULL) {
-        p->failed = true; /* told as a gap */
-        return;
-    }
-    what->serial = ++p->serial;
+    if (what != NULL)
+        what->serial = ++p->serial;
     struct subscription *next;
     for (struct subscription *s = t->members; s != NULL; s = next) {
         next = s->next;
         if (!s->member->streaming || s->member->missing > 0)
             continue;
+        if (what == NULL) {
+            member_lose(p, s->member, BROADCAST_MESSAGE, 1);
+            continue;
+        }
         if (lost)
             status_count(p->answers->status, COUNTER_pubsub_lagged, 1);
         member_push(p, s->member, what);
     }
-    published_unref(what);
+    if (what != NULL)
+        published_unref(what);
     members_relieve(p);
 }
 

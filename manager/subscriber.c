@@ -91,17 +91,18 @@ static void shrink_ring(struct subscriber *s)
     s->ring_size = s->head = 0;
 }
 
-/* One that is not written: what will stand in its place. */
-static void leave_out(struct subscriber *s, const struct published *m)
+/* What is not written leaves its mark: what will stand in its place. */
+static void leave_out(struct subscriber *s, enum broadcast_kind kind,
+                      uint32_t n)
 {
-    if (m->kind == BROADCAST_MESSAGE) {
-        s->lagged += m->n;
-        status_count(s->outlet->status, COUNTER_pubsub_lagged, m->n);
-    } else if (m->kind == BROADCAST_LAGGED) {
-        s->lagged += m->n; /* counted before */
-    } else if (m->kind == BROADCAST_GAP) {
+    if (kind == BROADCAST_MESSAGE) {
+        s->lagged += n;
+        status_count(s->outlet->status, COUNTER_pubsub_lagged, n);
+    } else if (kind == BROADCAST_LAGGED) {
+        s->lagged += n; /* counted before */
+    } else if (kind == BROADCAST_GAP) {
         s->gap = true;
-        s->gap_ms += m->n;
+        s->gap_ms += n;
     }
 }
 
@@ -110,8 +111,15 @@ void subscriber_drop_oldest(struct subscriber *s)
     if (s->count == 0)
         return;
     struct published *m = pop(s);
-    leave_out(s, m);
+    leave_out(s, m->kind, m->n);
     published_unref(m);
+}
+
+void subscriber_lose(struct subscriber *s, enum broadcast_kind kind, uint32_t n)
+{
+    while (s->count > 0)
+        subscriber_drop_oldest(s);
+    leave_out(s, kind, n);
 }
 
 uint64_t subscriber_oldest(const struct subscriber *s)
@@ -142,7 +150,7 @@ void subscriber_push(struct subscriber *s, struct published *m)
     if (s->count == s->ring_size && !grow_ring(s)) {
         /* Out of memory: as if the backlog were full. */
         if (s->count == 0) {
-            leave_out(s, m);
+            leave_out(s, m->kind, m->n);
             return;
         }
         subscriber_drop_oldest(s);

@@ -97,6 +97,11 @@ void subscriber_push(struct subscriber *s, struct published *m);
 /* Drops the oldest that waits, and owes a word about it. */
 void subscriber_drop_oldest(struct subscriber *s);
 
+/* In place of a push, where there is no memory for one: owes a word about it.
+ * What waits is dropped too, for the word stands before all that waits. */
+void subscriber_lose(struct subscriber *s, enum broadcast_kind kind,
+                     uint32_t n);
+
 /* The serial of the oldest that waits; UINT64_MAX: nothing waits. */
 uint64_t subscriber_oldest(const struct subscriber *s);
 
