@@ -253,7 +253,7 @@ enum health_kind sample_health(const struct sample *s)
 const char *sample_server(const struct sample *s, char out[512])
 {
     if (!s->has_status || s->state.server[0] == '\0')
-        return strcpy(out, "-");
+        return text_safe(out, 512, "-");
     return text_safe(out, 512, s->state.server);
 }
 
