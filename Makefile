@@ -311,6 +311,9 @@ SRC_fuzz_policy := $(policy_src)
 FUZZ += fuzz_gateway
 SRC_fuzz_gateway := $(patsubst %,workers/gateway/%.c,parse translate catalog \
                     buffer commands)
+FUZZ += fuzz_mqstat
+SRC_fuzz_mqstat := tests/json.c $(patsubst %,tools/mqstat/%.c,text procfs \
+                   procqueue sample samples show json prometheus)
 FUZZ += fuzz_server
 SRC_fuzz_server := $(SERVER_SRC)
 SECONDS ?= 30
