@@ -297,13 +297,13 @@ static void show_log_from(const struct world *w, double from)
     snprintf(command, sizeof(command),
              "awk '$2 == \"chaos:\" { on = $1 > %.3f && $1 < %.3f } "
              "on { print \"    \" $0 }' '%s/log'",
-             from - 1, from + 3, w->dir);
+             from - 1, from + 6, w->dir);
     (void)!system(command);
 }
 
 /* Waiting for a processor was taken off already where the kernel tells it. The
- * machine's noise is what a process that only sleeps sees of it; one that works
- * meets it more than once in a wait. */
+ * machine's noise is what a process sees of it that sleeps and does next to
+ * nothing; one that works meets it more than once in a wait. */
 static void check_lateness(struct world *w)
 {
     uint64_t noise = *w->noise_ns;
