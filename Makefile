@@ -4,6 +4,11 @@
 # CC=clang) has a build folder of its own, so objects of two variants never mix.
 # `make help` lists the targets.
 
+# On all processors, unless -j says otherwise.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
 CC       ?= cc
 PREFIX   ?= /usr/local
 OBJCOPY  ?= objcopy
