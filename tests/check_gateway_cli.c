@@ -108,12 +108,14 @@ START_TEST(test_redis_cli_subscribes)
         return;
     int fd = begin(_i, NULL, NULL);
     int out = dup(STDERR_FILENO);
+    (void)sh("rm -f $SOCKET.out"); /* of the test before, under that name */
     const char *const argv[] = {
         "sh", "-c", "exec redis-cli -s $SOCKET SUBSCRIBE news >$SOCKET.out",
         NULL};
     pid_t pid = e2e_spawn(argv, out, out);
     close(out);
-    ck_assert(prints("subscribe"));
+    ck_assert_msg(prints("subscribe\nnews\n1\n"), "it says: %s",
+                  sh("cat $SOCKET.out")->text);
     gw_talk(fd, "PUBLISH news hello\r\n", ":1\r\n");
     ck_assert(prints("hello"));
     kill(pid, SIGTERM);
