@@ -173,7 +173,7 @@ TESTS += check_subscriber check_pushes
 EXTRA_check_subscriber := $(BUILD)/obj/manager/subscriber.o \
                           $(BUILD)/obj/manager/loop.o
 EXTRA_check_pushes := $(BUILD)/obj/manager/pushes.o \
-                      $(BUILD)/obj/manager/buffer.o
+                      $(BUILD)/obj/manager/buffer.o $(support)
 
 TESTS += check_run check_bench
 EXTRA_check_run := $(support) $(BUILD)/obj/tests/support_redis.o
