@@ -253,6 +253,14 @@ EXTRA_check_gateway_parts := $(patsubst %,$(BUILD)/obj/workers/gateway/%.o,\
     parse translate catalog buffer commands)
 $(gateway_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
+# A cluster of real servers: alone, and behind a manager.
+cluster_tests := check_cluster_harness
+TESTS += $(cluster_tests)
+cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_cluster cluster_load lib \
+    differential)
+$(foreach t,$(cluster_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(cluster_obj) \
+    $$(lib_obj)))
+
 large_tests := check_large check_large_limits check_large_faults
 TESTS += $(large_tests)
 $(foreach t,$(large_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
