@@ -74,8 +74,10 @@ SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
 # TLS where OpenSSL's headers are; OPENSSL= (empty) leaves it out.
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
-               manager/check.c manager/control.c manager/notify.c \
+               manager/check.c manager/control.c manager/described.c \
+               manager/framed.c manager/notify.c \
                manager/patience.c manager/segments.c manager/setup.c \
+               manager/slot.c \
                manager/step.c manager/takeover.c \
                manager/target.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
@@ -87,7 +89,7 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/pubsub_upstream.c manager/pushes.c \
                manager/readers.c manager/routes.c manager/stream.c \
                manager/subscriber.c manager/topics.c \
-               manager/uri.c
+               manager/uri.c manager/walk.c
 ifneq ($(OPENSSL),)
 MANAGER_SRC += manager/tls.c
 MANAGER_LIBS := -lssl -lcrypto
@@ -159,8 +161,9 @@ $(foreach t,$(mpsc_tests),$(eval EXTRA_$(t) := $(support) \
     $(BUILD)/obj/tests/mpsc_stage.o))
 
 # What judges commands and reads URIs stands alone.
+walk_src := manager/walk.c manager/described.c
 policy_src := manager/policy.c manager/policy_table.c \
-              manager/policy_categories.c manager/policy_learn.c
+              manager/policy_categories.c manager/policy_learn.c $(walk_src)
 policy_obj := $(policy_src:%.c=$(BUILD)/obj/%.o) \
               $(BUILD)/obj/tests/support_policy.o
 TESTS += check_uri check_policy check_policy_server check_policy_step

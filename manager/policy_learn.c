@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "manager/described.h"
+
 /* ---- a policy ---- */
 
 enum err policy_new(struct policy **policy)
@@ -251,85 +253,20 @@ enum err policy_dedicate(struct policy *policy, const char *command,
     return ERR_OK;
 }
 
-/* ---- walking through a reply ---- */
-
-struct walk {
-    const char *pos, *end;
-};
-
-/* Passes over `values` whole values. */
-static enum err walk_skip(struct walk *w, int64_t values)
-{
-    struct resp_value v;
-    size_t used;
-    while (values > 0) {
-        if (resp_get(w->pos, (size_t)(w->end - w->pos), &v, &used) != ERR_OK)
-            return ERR_PROTO;
-        w->pos += used;
-        /* Every element takes bytes: a count beyond them is cut short. */
-        bool holds = strchr("*~>%|", v.type) != NULL && !v.null;
-        if (holds && v.number > w->end - w->pos)
-            return ERR_PROTO;
-        values += (holds ? v.number : 0) - (v.type == '|' ? 0 : 1);
-    }
-    return ERR_OK;
-}
-
-/* Reads the next value, behind any attributes. */
-static enum err walk_next(struct walk *w, struct resp_value *v)
-{
-    for (;;) {
-        size_t used;
-        if (resp_get(w->pos, (size_t)(w->end - w->pos), v, &used) != ERR_OK)
-            return ERR_PROTO;
-        w->pos += used;
-        if (v->type != '|')
-            return ERR_OK;
-        if (walk_skip(w, v->number) != ERR_OK)
-            return ERR_PROTO;
-    }
-}
-
-/* Reads the head of a list: an array or, in RESP3, a set. */
-static enum err walk_list(struct walk *w, int64_t *count)
-{
-    struct resp_value v;
-    if (walk_next(w, &v) != ERR_OK ||
-        (v.type != '*' && v.type != '~' && v.type != '>'))
-        return ERR_PROTO;
-    *count = v.null ? 0 : v.number;
-    return ERR_OK;
-}
-
-static enum err walk_string(struct walk *w, const char **data, size_t *len)
-{
-    struct resp_value v;
-    if (walk_next(w, &v) != ERR_OK || (v.type != '$' && v.type != '+') ||
-        v.null)
-        return ERR_PROTO;
-    *data = v.data;
-    *len = v.len;
-    return ERR_OK;
-}
-
 /* ---- learning from COMMAND ---- */
 
 struct learning {
-    struct walk walk;
     struct policy_learned learned;
     struct policy_categories categories;
 };
 
-static enum err learn_categories(struct learning *l, uint64_t *categories)
+static enum err learn_categories(struct learning *l, struct described_list list,
+                                 uint64_t *categories)
 {
-    int64_t count;
-    if (walk_list(&l->walk, &count) != ERR_OK)
-        return ERR_PROTO;
-    for (int64_t i = 0; i < count; i++) {
-        const char *name;
-        size_t len;
-        if (walk_string(&l->walk, &name, &len) != ERR_OK)
-            return ERR_PROTO;
+    const char *name;
+    size_t len;
+    enum err e;
+    while ((e = described_word(&list, &name, &len)) == ERR_OK) {
         uint64_t bit = category_bit(&l->categories, name, len);
         struct policy_categories *c = &l->categories;
         if (bit == 0 && c->count < POLICY_CATEGORIES && len > 1 &&
@@ -341,23 +278,19 @@ static enum err learn_categories(struct learning *l, uint64_t *categories)
         }
         *categories |= bit;
     }
-    return ERR_OK;
+    return e == ERR_CLOSED ? ERR_OK : e;
 }
 
-static enum err learn_flags(struct learning *l, bool *blocks)
+static enum err learn_flags(struct described_list list, bool *blocks)
 {
-    int64_t count;
-    if (walk_list(&l->walk, &count) != ERR_OK)
-        return ERR_PROTO;
-    for (int64_t i = 0; i < count; i++) {
-        const char *flag;
-        size_t len;
-        if (walk_string(&l->walk, &flag, &len) != ERR_OK)
-            return ERR_PROTO;
+    const char *flag;
+    size_t len;
+    enum err e;
+    while ((e = described_word(&list, &flag, &len)) == ERR_OK) {
         if (len == 8 && memcmp(flag, "blocking", 8) == 0)
             *blocks = true;
     }
-    return ERR_OK;
+    return e == ERR_CLOSED ? ERR_OK : e;
 }
 
 static enum err grow(void *array, size_t *room, size_t need, size_t size)
@@ -413,42 +346,15 @@ static enum err keep(struct learning *l, const char *name, size_t len,
     return ERR_OK;
 }
 
-/* One command's description: name, arity, flags, three numbers, and since
- * Redis 6 categories, since 7 tips, key specifications, subcommands. */
-static enum err learn_command(struct learning *l, bool is_sub)
+static enum err learn_command(void *context, const struct described *d)
 {
-    struct resp_value head;
-    if (walk_next(&l->walk, &head) != ERR_OK)
-        return ERR_PROTO;
-    if (head.null) /* unknown to the server */
-        return ERR_OK;
-    if (head.type != '*' || head.number < 6)
-        return ERR_PROTO;
-    const char *name;
-    size_t len;
+    struct learning *l = context;
     bool blocks = false;
     uint64_t categories = 0;
-    if (walk_string(&l->walk, &name, &len) != ERR_OK ||
-        walk_skip(&l->walk, 1) != ERR_OK || learn_flags(l, &blocks) != ERR_OK ||
-        walk_skip(&l->walk, 3) != ERR_OK)
+    if (learn_flags(d->flags, &blocks) != ERR_OK ||
+        learn_categories(l, d->categories, &categories) != ERR_OK)
         return ERR_PROTO;
-    if (head.number > 6 && learn_categories(l, &categories) != ERR_OK)
-        return ERR_PROTO;
-    enum err e = keep(l, name, len, categories, blocks);
-    if (e != ERR_OK || head.number <= 7)
-        return e;
-    if (head.number < 10 || is_sub)
-        return walk_skip(&l->walk, head.number - 7);
-    int64_t subs;
-    if (walk_skip(&l->walk, 2) != ERR_OK ||
-        walk_list(&l->walk, &subs) != ERR_OK)
-        return ERR_PROTO;
-    for (int64_t i = 0; i < subs; i++) {
-        e = learn_command(l, true);
-        if (e != ERR_OK)
-            return e;
-    }
-    return walk_skip(&l->walk, head.number - 10);
+    return keep(l, d->name, d->len, categories, blocks);
 }
 
 static int by_name(const void *a, const void *b)
@@ -471,16 +377,8 @@ static void settle(struct policy_learned *learned)
 
 enum err policy_learn(struct policy *policy, const char *reply, size_t len)
 {
-    struct learning l = {
-        .walk = {reply, reply + len},
-        .categories = policy->categories,
-    };
-    int64_t count;
-    enum err e = walk_list(&l.walk, &count);
-    for (int64_t i = 0; e == ERR_OK && i < count; i++)
-        e = learn_command(&l, false);
-    if (e == ERR_OK && l.walk.pos != l.walk.end)
-        e = ERR_PROTO;
+    struct learning l = {.categories = policy->categories};
+    enum err e = described_walk(reply, len, learn_command, &l);
     if (e != ERR_OK)
         goto drop;
     settle(&l.learned);
