@@ -86,7 +86,7 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/policy.c manager/policy_categories.c \
                manager/policy_learn.c manager/policy_table.c \
                manager/pubsub.c manager/pubsub_members.c \
-               manager/pubsub_upstream.c manager/pushes.c \
+               manager/pubsub_topics.c manager/pubsub_upstream.c manager/pushes.c \
                manager/readers.c manager/routes.c manager/stream.c \
                manager/subscriber.c manager/topics.c \
                manager/uri.c manager/walk.c
@@ -175,7 +175,7 @@ EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 TESTS += check_subscriber check_pushes
 EXTRA_check_subscriber := $(BUILD)/obj/manager/subscriber.o \
                           $(BUILD)/obj/manager/loop.o
-EXTRA_check_pushes := $(BUILD)/obj/manager/pushes.o \
+EXTRA_check_pushes := $(BUILD)/obj/manager/pushes.o $(BUILD)/obj/manager/topics.o \
                       $(BUILD)/obj/manager/buffer.o $(support)
 
 TESTS += check_run check_bench
@@ -322,7 +322,7 @@ FUZZ := fuzz_quote fuzz_resp fuzz_request fuzz_message
 FUZZ += fuzz_uri fuzz_policy
 SRC_fuzz_uri := manager/uri.c
 FUZZ += fuzz_stream
-SRC_fuzz_stream := manager/pushes.c manager/buffer.c
+SRC_fuzz_stream := manager/pushes.c manager/topics.c manager/buffer.c
 SRC_fuzz_policy := $(policy_src)
 FUZZ += fuzz_gateway
 SRC_fuzz_gateway := $(patsubst %,workers/gateway/%.c,parse translate catalog \

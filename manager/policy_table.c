@@ -31,7 +31,6 @@
 #define WATCHING                                                               \
     "cannot guard a transaction here, as nothing can be read between it and "  \
     "EXEC: use EVAL (a script is atomic), or compare with GET in the script"
-#define SHARD_CHANNELS "is not carried: use SUBSCRIBE and PUBLISH"
 #define HTTP                                                                   \
     "looks like HTTP, which Redis answers by closing the connection: send "    \
     "Redis commands"
@@ -80,8 +79,6 @@ const struct policy_rule policy_rules[] = {
     {"PSYNC", RULE_REFUSED, REPLICATION},
     {"REPLCONF", RULE_REFUSED, REPLICATION},
     {"CLUSTER|SYNCSLOTS", RULE_REFUSED, REPLICATION}, /* between nodes only */
-    {"SSUBSCRIBE", RULE_REFUSED, SHARD_CHANNELS},
-    {"SUNSUBSCRIBE", RULE_REFUSED, SHARD_CHANNELS},
     {"POST", RULE_REFUSED, HTTP},
     {"HOST:", RULE_REFUSED, HTTP},
 
@@ -120,5 +117,7 @@ const struct policy_rule policy_rules[] = {
     {"PSUBSCRIBE", RULE_SUBSCRIBES, NULL},
     {"UNSUBSCRIBE", RULE_SUBSCRIBES, NULL},
     {"PUNSUBSCRIBE", RULE_SUBSCRIBES, NULL},
+    {"SSUBSCRIBE", RULE_SUBSCRIBES, NULL},
+    {"SUNSUBSCRIBE", RULE_SUBSCRIBES, NULL},
 };
 const size_t policy_nrules = sizeof(policy_rules) / sizeof(policy_rules[0]);

@@ -1,12 +1,9 @@
 /* Subscriptions: requests, time, and the life of it all. */
 #include "manager/pubsub_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "ipc/clock.h"
-
-#define IDLE_NS (10 * NS_PER_S) /* a connection that nobody needs */
 
 /* ---- requests ---- */
 
@@ -38,8 +35,18 @@ static bool room_for(const struct pubsub *p, uint32_t names,
 
 /* Makes a member of a command whose name was read. The request is answered
  * where that fails. */
-static void subscribe(struct pubsub *p, struct request *req, bool pattern,
-                      struct resp_request *args, uint32_t names)
+static struct topic *find_or_add(struct pubsub *p, enum topic_kind kind,
+                                 const struct resp_arg *name)
+{
+    struct topic *t = topics_find(&p->topics, kind, name->data, name->len);
+    return t != NULL ? t : topics_add(&p->topics, kind, name->data, name->len);
+}
+
+/* Makes a member of a command whose word was read. The request is answered
+ * where that fails. */
+static void subscribe(struct pubsub *p, struct request *req,
+                      enum topic_kind kind, struct resp_request *args,
+                      uint32_t names)
 {
     struct member *m = member_new(p, req, names);
     if (m == NULL) {
@@ -51,12 +58,10 @@ static void subscribe(struct pubsub *p, struct request *req, bool pattern,
         struct resp_arg name;
         struct topic *t = NULL;
         enum err e = resp_request_arg(args, &name);
-        if (e == ERR_OK && (name.data != NULL || name.len == 0))
-            t = topics_find(&p->topics, pattern, name.data, name.len);
-        if (e == ERR_OK && t == NULL && (name.data != NULL || name.len == 0))
-            t = topics_add(&p->topics, pattern, name.data, name.len);
+        bool large = e == ERR_OK && name.data == NULL && name.len > 0;
+        if (e == ERR_OK && !large)
+            t = find_or_add(p, kind, &name);
         if (t == NULL) {
-            bool large = e == ERR_OK && name.data == NULL && name.len > 0;
             member_refuse(p, m, large ? REPLY_INVALID : REPLY_UNAVAILABLE,
                           large ? "a name can't be subscribed to: it must "
                                   "travel in the message, not beside it"
@@ -66,9 +71,26 @@ static void subscribe(struct pubsub *p, struct request *req, bool pattern,
         member_join(p, m, t);
         if (!t->active)
             topic_settle(p, t);
+        if (t->up != NULL && upstream_refuses(t->up)) {
+            char text[ERR_TEXT_MAX + 64];
+            snprintf(text, sizeof(text),
+                     "Redis is down (%s); the command was not executed",
+                     t->up->conn.error.text);
+            member_refuse(p, m, REPLY_UNAVAILABLE, text);
+            return;
+        }
     }
     if (m->missing == 0)
         member_begin(p, m);
+}
+
+/* The kind of topics that a command subscribes to; TOPIC_KINDS: it does not. */
+static enum topic_kind kind_of(const struct resp_arg *word)
+{
+    enum topic_kind kind = 0;
+    while (kind < TOPIC_KINDS && !is_word(word, topic_word(kind, true)))
+        kind++;
+    return kind;
 }
 
 void pubsub_request(struct pubsub *p, const struct run *run)
@@ -81,37 +103,33 @@ void pubsub_request(struct pubsub *p, const struct run *run)
     resp_request_init(&args, run->data, run->len);
     bool read = resp_request_command(&args, &argc) == ERR_OK &&
                 resp_request_arg(&args, &word) == ERR_OK;
-    bool pattern = is_word(&word, "PSUBSCRIBE");
+    enum topic_kind kind = kind_of(&word);
+    int shown = (int)(word.len < 32 ? word.len : 32);
     if (!read || req->ncommands != 1) {
         answer_fail(p->answers, req, run->first, run->count, REPLY_INVALID,
                     "a subscription must be alone in its message");
-    } else if (!pattern && !is_word(&word, "SUBSCRIBE")) {
+    } else if (kind == TOPIC_KINDS) {
         answer_fail(p->answers, req, 0, 1, REPLY_INVALID,
                     "%.*s: a subscription ends when its stream is closed",
-                    (int)(word.len < 32 ? word.len : 32), word.data);
+                    shown, word.data);
     } else if (!req->stream) {
         answer_fail(p->answers, req, 0, 1, REPLY_INVALID,
-                    "%s answers more than once: use mqredis-worker %s, or "
+                    "%.*s answers more than once: use mqredis-worker %s, or "
                     "the library's streams",
-                    pattern ? "PSUBSCRIBE" : "SUBSCRIBE",
-                    pattern ? "psubscribe" : "subscribe");
+                    shown, word.data, topic_word(kind, true));
     } else if (argc < 2) {
         answer_fail(p->answers, req, 0, 1, REPLY_INVALID,
-                    "%s needs at least one name",
-                    pattern ? "PSUBSCRIBE" : "SUBSCRIBE");
-    } else if (p->stopped || (p->conn.state == CONN_WAITING &&
-                              !p->conn.options->keep_unsent)) {
+                    "%.*s needs at least one name", shown, word.data);
+    } else if (p->stopped) {
         answer_fail(p->answers, req, 0, 1, REPLY_UNAVAILABLE,
-                    "Redis is down (%s); the command was not executed",
-                    p->conn.error.text);
+                    "the manager is ending; the command was not executed");
     } else if (!room_for(p, argc - 1, &why)) {
         answer_fail(p->answers, req, 0, 1, REPLY_UNAVAILABLE, "%s", why.text);
     } else {
-        if (p->conn.state == CONN_OFF)
-            conn_start(&p->conn, true);
-        subscribe(p, req, pattern, &args, argc - 1);
+        subscribe(p, req, kind, &args, argc - 1);
+        upstreams_start(p);
         members_flush(p);
-        conn_flush(&p->conn);
+        upstreams_flush(p);
     }
 }
 
@@ -124,37 +142,17 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* The connection of nobody is closed after a while. */
-static uint64_t tick_idle(struct pubsub *p, uint64_t now)
-{
-    if (p->topics.count > 0 || p->conn.state == CONN_OFF) {
-        p->idle_ns = 0;
-        return 0;
-    }
-    if (p->idle_ns == 0)
-        p->idle_ns = now;
-    if (now - p->idle_ns < IDLE_NS)
-        return p->idle_ns + IDLE_NS;
-    conn_stop(&p->conn, "nobody subscribes");
-    return 0;
-}
-
 uint64_t pubsub_tick(struct pubsub *p, uint64_t now)
 {
-    if (p->failed && p->conn.state == CONN_READY)
-        conn_break(&p->conn, "out of memory");
-    p->failed = false;
     uint64_t next = members_tick(p, now);
     if (p->retry_ns != 0 && now >= p->retry_ns) {
         p->retry_ns = 0;
         topics_settle(p);
     }
+    next = sooner(next, upstreams_tick(p, now));
     next = sooner(next, p->retry_ns);
-    next = sooner(next, tick_idle(p, now));
     members_flush(p);
     status_gauge_set(p->answers->status, GAUGE_subscriber_bytes, p->total);
-    conn_flush(&p->conn);
-    next = sooner(next, conn_tick(&p->conn, now));
     members_reap(p);
     return next;
 }
@@ -172,23 +170,48 @@ enum err pubsub_new(struct pubsub **pubsub, struct loop *loop,
     p->answers = answers;
     p->readers = readers;
     p->limits = *limits;
+    p->loop = loop;
+    p->options = options;
     p->outlet.loop = loop;
     p->outlet.status = answers->status;
     p->outlet.max_messages = limits->backlog_messages;
     p->outlet.max_bytes = limits->backlog_bytes;
     p->outlet.gone = member_gone;
     p->outlet.context = p;
-    pushes_init(&p->pushes, limits->backlog_bytes);
     if (topics_init(&p->topics, seed) != ERR_OK ||
-        conn_init(&p->conn, loop, options, answers, upstream_changed, p) !=
-            ERR_OK) {
+        upstream_init(&p->general, p, options) != ERR_OK) {
         topics_release(&p->topics);
         free(p);
         return ERR_NOMEM;
     }
-    p->conn.take = upstream_take;
     *pubsub = p;
     return ERR_OK;
+}
+
+void pubsub_spread(struct pubsub *p, const struct pubsub_places *places)
+{
+    p->places = *places;
+}
+
+void pubsub_places_changed(struct pubsub *p)
+{
+    topics_settle(p);
+}
+
+void pubsub_forget(struct pubsub *p, const struct conn_options *options)
+{
+    static const char why[] = "its server has left the cluster";
+    if (p->general.conn.options == options) {
+        conn_stop(&p->general.conn, why);
+        p->general.conn.options = p->options;
+    }
+    for (struct upstream *up = p->shards; up != NULL; up = up->next) {
+        if (up->conn.options == options) {
+            up->forgotten = true;
+            conn_stop(&up->conn, why);
+        }
+    }
+    topics_settle(p);
 }
 
 void pubsub_retire(struct pubsub *p)
@@ -200,9 +223,11 @@ void pubsub_retire(struct pubsub *p)
 void pubsub_stop(struct pubsub *p, const char *reason)
 {
     p->stopped = true;
-    members_refuse_pending(p, reason);
+    members_refuse_pending(p, NULL, reason);
     members_say_end(p, reason);
-    conn_stop(&p->conn, reason);
+    conn_stop(&p->general.conn, reason);
+    for (struct upstream *up = p->shards; up != NULL; up = up->next)
+        conn_stop(&up->conn, reason);
 }
 
 void pubsub_free(struct pubsub *p)
@@ -217,8 +242,13 @@ void pubsub_free(struct pubsub *p)
         p->pending = m->next;
         free(m);
     }
-    conn_release(&p->conn);
-    pushes_release(&p->pushes);
+    upstream_release(&p->general);
+    while (p->shards != NULL) {
+        struct upstream *up = p->shards;
+        p->shards = up->next;
+        upstream_release(up);
+        free(up);
+    }
     topics_release(&p->topics);
     free(p);
 }

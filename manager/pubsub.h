@@ -6,13 +6,17 @@
  * end (a kill included: its pipe tells) makes it unsubscribe. The connection is
  * made for the first topic and closed a while after the last.
  *
- * A subscription is a message whose only command is SUBSCRIBE or PSUBSCRIBE. It
+ * A subscription is a message whose only command is (P|S)SUBSCRIBE. It
  * counts as a command in flight until Redis has confirmed all of its names;
  * then its reply pipe leaves the table of readers and becomes a stream (see
  * ipc/broadcast.h) that lasts until the requester closes it.
  *
  * When the connection breaks, topics are subscribed again on the next one, and
  * each subscriber is told of the gap once all of its names are back.
+ *
+ * In a cluster channels and patterns share a connection to one of the masters,
+ * another one when that breaks; shard channels go to the master of their slot,
+ * one connection to each, and follow the slot when it moves.
  */
 #ifndef MANAGER_PUBSUB_H
 #define MANAGER_PUBSUB_H
@@ -25,6 +29,7 @@
 #include "manager/conn.h"
 #include "manager/loop.h"
 #include "manager/pipeline.h"
+#include "manager/topics.h"
 
 struct pubsub_limits {
     uint32_t max_subscribers;   /* streams */
@@ -32,6 +37,19 @@ struct pubsub_limits {
     uint32_t backlog_messages;  /* of one subscriber */
     uint32_t backlog_bytes;     /* also the longest message that is carried */
     size_t total_bytes;         /* of what waits for all */
+};
+
+/* Where the topics of a cluster are. */
+struct pubsub_places {
+    /* What reaches the master of a shard channel's slot, or any master that
+     * serves, for another kind; the same pointer for the same master until
+     * pubsub_forget. NULL: none is known at the moment. */
+    const struct conn_options *(*of)(void *context, enum topic_kind kind,
+                                     const char *name, size_t len);
+    /* A master answered for a shard channel that it is not the one:
+     * error[0..len) is its line, such as "-MOVED 12 host:port". */
+    void (*moved)(void *context, const char *error, size_t len);
+    void *context;
 };
 
 struct pubsub;
@@ -44,6 +62,16 @@ MUST_CHECK enum err pubsub_new(struct pubsub **pubsub, struct loop *loop,
                                const struct pubsub_limits *limits,
                                uint64_t seed);
 void pubsub_free(struct pubsub *p);
+
+/* There is a cluster behind: called before anything is subscribed to. */
+void pubsub_spread(struct pubsub *p, const struct pubsub_places *places);
+
+/* Places may be others now: what is at a wrong one moves, and tells of the gap.
+ */
+void pubsub_places_changed(struct pubsub *p);
+
+/* These options will be gone: nothing uses them from now on. */
+void pubsub_forget(struct pubsub *p, const struct conn_options *options);
 
 /* Takes a run that the policy routed here, or answers it. */
 void pubsub_request(struct pubsub *p, const struct run *run);

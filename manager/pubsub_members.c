@@ -141,12 +141,12 @@ static struct published *confirmation(struct pubsub *p, const struct member *m)
     uint32_t distinct = 0;
     for (uint32_t i = 0; i < m->count; i++) {
         const struct topic *t = m->names[i].topic;
-        const char *word = t->pattern ? "psubscribe" : "subscribe";
+        const char *word = topic_word(t->kind, true);
         distinct += m->names[i].repeated ? 0 : 1;
         char head[96];
         int n = snprintf(head, sizeof(head), "%c3\r\n$%zu\r\n%s\r\n$%zu\r\n",
-                         p->conn.options->resp == 3 ? '>' : '*', strlen(word),
-                         word, t->len);
+                         p->options->resp == 3 ? '>' : '*', strlen(word), word,
+                         t->len);
         char tail[32];
         int k = snprintf(tail, sizeof(tail), "\r\n:%" PRIu32 "\r\n", distinct);
         if (buffer_append(&b, head, (size_t)n) != ERR_OK ||
@@ -264,12 +264,35 @@ void members_reap(struct pubsub *p)
     }
 }
 
-void members_refuse_pending(struct pubsub *p, const char *why)
+/* Whether a member waits for this connection. */
+static bool waits_for(const struct member *m, const struct upstream *up)
 {
-    while (p->pending != NULL) {
+    for (uint32_t i = 0; i < m->count; i++)
+        if (!m->names[i].topic->active && m->names[i].topic->up == up)
+            return true;
+    return false;
+}
+
+/* Whether all that a member waits for is an answer of Redis. */
+static bool is_asked(const struct member *m)
+{
+    for (uint32_t i = 0; i < m->count; i++)
+        if (!m->names[i].topic->active && !m->names[i].topic->pending)
+            return false;
+    return true;
+}
+
+void members_refuse_pending(struct pubsub *p, const struct upstream *up,
+                            const char *why)
+{
+    struct member *next;
+    for (struct member *m = p->pending; m != NULL; m = next) {
         char text[ERR_TEXT_MAX + 64];
+        next = m->next;
+        if (up != NULL && !waits_for(m, up))
+            continue;
         snprintf(text, sizeof(text), "%s; the command was not executed", why);
-        member_refuse(p, p->pending, REPLY_UNAVAILABLE, text);
+        member_refuse(p, m, REPLY_UNAVAILABLE, text);
     }
 }
 
@@ -294,7 +317,7 @@ uint64_t members_tick(struct pubsub *p, uint64_t now)
         } else if (deadline != 0 && now >= deadline) {
             member_refuse(
                 p, m, REPLY_EXPIRED,
-                p->conn.state == CONN_READY
+                is_asked(m)
                     ? "the deadline passed before Redis confirmed the "
                       "subscription"
                     : "the deadline passed while the subscription waited "

@@ -8,7 +8,8 @@
  *
  *     pubsub.c           requests, time, life
  *     pubsub_members.c   members: joining, leaving, becoming a stream, the gap
- *     pubsub_upstream.c  topics and the connection to Redis
+ *     pubsub_topics.c    topics: what they want of Redis, and where
+ *     pubsub_upstream.c  connections: what Redis answers and sends
  */
 #ifndef MANAGER_PUBSUB_PARTS_H
 #define MANAGER_PUBSUB_PARTS_H
@@ -42,26 +43,43 @@ struct member {
     struct subscription names[];
 };
 
-struct pubsub {
+/* A connection to Redis that is subscribed to topics. */
+struct upstream {
+    struct pubsub *owner;
     struct conn conn;
-    struct outlet outlet;
     struct pushes pushes;
+    struct topic *due_first, *due_last; /* whose answers are due, in order */
+    uint32_t topics;                    /* that are, or are to be, here */
+    uint64_t idle_ns;                   /* since when there is none */
+    bool was_ready;                     /* the connection */
+    bool failed;    /* out of memory: the tick breaks the connection */
+    bool forgotten; /* its options are gone: it ends with the tick */
+    struct upstream *next;
+};
+
+struct pubsub {
+    struct upstream general;     /* all but shard channels of a cluster */
+    struct upstream *shards;     /* one for each master that has some */
+    struct pubsub_places places; /* `of` is NULL: there is no cluster */
+    const struct conn_options *options; /* what it begins with */
+    struct loop *loop;
+    struct outlet outlet;
     struct topics topics;
     struct answers *answers;
     struct readers *readers;
     struct pubsub_limits limits;
     struct member *pending, *streaming, *dirty, *dead;
-    struct topic *due_first, *due_last; /* whose answers are due, in order */
     uint32_t members, names;
-    uint32_t active; /* topics */
-    size_t total;    /* bytes of messages that wait */
-    uint64_t serial; /* of the last message */
-    uint64_t idle_ns, retry_ns;
-    bool was_ready; /* the connection */
-    bool retired;   /* another manager serves the channel now */
+    uint32_t active;   /* topics */
+    size_t total;      /* bytes of messages that wait */
+    uint64_t serial;   /* of the last message */
+    uint64_t retry_ns; /* when topics that could not go on try again */
+    bool retired;      /* another manager serves the channel now */
     bool stopped;
-    bool failed; /* out of memory: the tick breaks the connection */
 };
+
+/* Bytes of Redis's errors that are passed on. */
+#define PUBSUB_ERROR_MAX 1024
 
 /* What streams are told by a manager that was replaced. */
 #define RETIRED "another manager has taken the channel over: subscribe again"
@@ -91,7 +109,9 @@ void members_say_end(struct pubsub *p, const char *reason);
 /* Answers a pending member by the manager's own word, and ends it. */
 void member_refuse(struct pubsub *p, struct member *m, enum reply_status status,
                    const char *text);
-void members_refuse_pending(struct pubsub *p, const char *why);
+/* The same for all that wait for this connection; NULL: for all. */
+void members_refuse_pending(struct pubsub *p, const struct upstream *up,
+                            const char *why);
 
 /* Every name is confirmed: the reply pipe becomes a stream. May end it. */
 void member_begin(struct pubsub *p, struct member *m);
@@ -117,7 +137,7 @@ uint64_t members_tick(struct pubsub *p, uint64_t now);
 /* Frees the ended. */
 void members_reap(struct pubsub *p);
 
-/* ---- pubsub_upstream.c ---- */
+/* ---- pubsub_topics.c ---- */
 
 /* Takes the next step towards what the topic's members want. One answer at a
  * time is due for a topic, so what is due is bounded by the topics. May free
@@ -125,8 +145,48 @@ void members_reap(struct pubsub *p);
 void topic_settle(struct pubsub *p, struct topic *t);
 void topics_settle(struct pubsub *p);
 
-/* For struct conn: bytes came; it became ready or broke. */
-enum err upstream_take(void *context, const char *data, size_t len);
-void upstream_changed(void *context, struct conn *c);
+/* Redis has confirmed it; refused it to all who want it; took it away, or may
+ * have said something that did not get here. */
+void topic_confirmed(struct pubsub *p, struct topic *t);
+void topic_refused(struct pubsub *p, struct topic *t, const char *error,
+                   size_t len);
+void topic_lost(struct pubsub *p, struct topic *t);
+void topic_set_active(struct pubsub *p, struct topic *t, bool active);
+
+/* All topics of a connection are lost. */
+void topics_lose(struct pubsub *p, const struct upstream *up);
+
+/* Whoever could not go on tries again, a while from now. */
+void topics_retry(struct pubsub *p);
+
+/* ---- pubsub_upstream.c ---- */
+
+/* ERR_NOMEM. */
+MUST_CHECK enum err upstream_init(struct upstream *up, struct pubsub *owner,
+                                  const struct conn_options *options);
+void upstream_release(struct upstream *up);
+
+/* Where a topic belongs. Without a cluster: always the only connection. NULL:
+ * nowhere at the moment, or there is no memory. */
+struct upstream *upstream_of(struct pubsub *p, enum topic_kind kind,
+                             const char *name, size_t len);
+
+/* Asks Redis to begin or to end sending what is published to the topic, so that
+ * each answer is one topic's. */
+void upstream_ask(struct upstream *up, struct topic *t, bool adding);
+
+/* Connects what topics wait for. */
+void upstreams_start(struct pubsub *p);
+
+/* Timers of all of them, and the end of the idle; returns the next (0: none).
+ */
+uint64_t upstreams_tick(struct pubsub *p, uint64_t now);
+void upstreams_flush(struct pubsub *p);
+
+/* Whether it is down and commands are not to wait for it. */
+static inline bool upstream_refuses(const struct upstream *up)
+{
+    return up->conn.state == CONN_WAITING && !up->conn.options->keep_unsent;
+}
 
 #endif

@@ -54,15 +54,22 @@ static bool is(const char *text, size_t len, const char *word)
     return len == strlen(word) && memcmp(text, word, len) == 0;
 }
 
-static enum push_kind kind_of(const char *word, size_t len, bool *pattern)
+static enum push_kind kind_of(const char *word, size_t len,
+                              enum topic_kind *topic)
 {
-    *pattern = len > 0 && word[0] == 'p';
-    if (is(word, len, "message") || is(word, len, "pmessage"))
-        return PUSH_MESSAGE;
-    if (is(word, len, "subscribe") || is(word, len, "psubscribe"))
-        return PUSH_SUBSCRIBED;
-    if (is(word, len, "unsubscribe") || is(word, len, "punsubscribe"))
-        return PUSH_UNSUBSCRIBED;
+    static const char *const messages[TOPIC_KINDS] = {
+        [TOPIC_CHANNEL] = "message",
+        [TOPIC_PATTERN] = "pmessage",
+        [TOPIC_SHARD] = "smessage"};
+    for (enum topic_kind k = 0; k < TOPIC_KINDS; k++) {
+        *topic = k;
+        if (is(word, len, messages[k]))
+            return PUSH_MESSAGE;
+        if (is(word, len, topic_word(k, true)))
+            return PUSH_SUBSCRIBED;
+        if (is(word, len, topic_word(k, false)))
+            return PUSH_UNSUBSCRIBED;
+    }
     /* RESP2 answers a PING by an array when subscribed. */
     return is(word, len, "pong") ? PUSH_REPLY : PUSH_OTHER;
 }
@@ -83,7 +90,7 @@ static void classify(struct push *push, char type)
     if (resp_get(push->data, push->len, &v, &at) != ERR_OK || v.number < 2 ||
         !take_string(push, &at, &word, &len))
         return;
-    push->kind = kind_of(word, len, &push->pattern);
+    push->kind = kind_of(word, len, &push->topic);
     if (push->kind == PUSH_REPLY || push->kind == PUSH_OTHER)
         return;
     if (!take_string(push, &at, &push->name, &push->name_len))

@@ -15,6 +15,7 @@
 #include "ipc/err.h"
 #include "ipc/resp.h"
 #include "manager/buffer.h"
+#include "manager/topics.h"
 
 enum push_kind {
     PUSH_MESSAGE,      /* `name` is the channel, or the pattern that matched */
@@ -28,8 +29,8 @@ enum push_kind {
 /* A frame; views that live until the next call. */
 struct push {
     enum push_kind kind;
-    bool pattern; /* `name` is one */
-    bool cut;     /* it was too long: `data` is only its beginning */
+    enum topic_kind topic; /* what `name` is */
+    bool cut;              /* it was too long: `data` is only its beginning */
     const char *name;
     size_t name_len;
     const char *data;

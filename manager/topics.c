@@ -6,6 +6,15 @@
 
 #define BUCKETS_FIRST 64
 
+const char *topic_word(enum topic_kind kind, bool adding)
+{
+    static const char *const words[TOPIC_KINDS][2] = {
+        [TOPIC_CHANNEL] = {"unsubscribe", "subscribe"},
+        [TOPIC_PATTERN] = {"punsubscribe", "psubscribe"},
+        [TOPIC_SHARD] = {"sunsubscribe", "ssubscribe"}};
+    return words[kind][adding];
+}
+
 enum err topics_init(struct topics *t, uint64_t seed)
 {
     *t = (struct topics){.bucket_count = BUCKETS_FIRST, .seed = seed};
@@ -28,10 +37,10 @@ void topics_release(struct topics *t)
 
 /* FNV-1a from a secret start, stirred at the end (as in splitmix64): whoever
  * chooses names can't choose buckets. */
-static uint32_t hash_of(uint64_t seed, bool pattern, const char *name,
+static uint32_t hash_of(uint64_t seed, enum topic_kind kind, const char *name,
                         size_t len)
 {
-    uint64_t h = seed ^ (pattern ? 0x9e3779b97f4a7c15ULL : 0);
+    uint64_t h = seed ^ (uint64_t)kind * 0x9e3779b97f4a7c15ULL;
     for (size_t i = 0; i < len; i++)
         h = (h ^ (unsigned char)name[i]) * 0x100000001b3ULL;
     h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -43,14 +52,14 @@ static struct topic **bucket(const struct topics *t, uint32_t hash)
     return &t->buckets[hash & (t->bucket_count - 1)];
 }
 
-struct topic *topics_find(const struct topics *t, bool pattern,
+struct topic *topics_find(const struct topics *t, enum topic_kind kind,
                           const char *name, size_t len)
 {
-    uint32_t hash = hash_of(t->seed, pattern, name, len);
+    uint32_t hash = hash_of(t->seed, kind, name, len);
     struct topic *topic = *bucket(t, hash);
     while (topic != NULL &&
-           (topic->hash != hash || topic->pattern != pattern ||
-            topic->len != len || memcmp(topic->name, name, len) != 0))
+           (topic->hash != hash || topic->kind != kind || topic->len != len ||
+            memcmp(topic->name, name, len) != 0))
         topic = topic->chain;
     return topic;
 }
@@ -76,17 +85,16 @@ static void grow(struct topics *t)
     *t = wider;
 }
 
-struct topic *topics_add(struct topics *t, bool pattern, const char *name,
-                         size_t len)
+struct topic *topics_add(struct topics *t, enum topic_kind kind,
+                         const char *name, size_t len)
 {
     struct topic *topic = malloc(sizeof(*topic) + len);
     if (topic == NULL)
         return NULL;
     if (t->count >= t->bucket_count)
         grow(t);
-    *topic = (struct topic){.pattern = pattern,
-                            .hash = hash_of(t->seed, pattern, name, len),
-                            .len = len};
+    *topic = (struct topic){
+        .kind = kind, .hash = hash_of(t->seed, kind, name, len), .len = len};
     memcpy(topic->name, name, len);
     struct topic **b = bucket(t, topic->hash);
     topic->chain = *b;

@@ -164,8 +164,6 @@ static const struct {
     {"MULTI x", "MULTI takes no", "place"},
     {"WAIT 1 0", "WAIT answers", "one batch"},
     {"WAITAOF 1 0 0", "WAITAOF answers", "one batch"},
-    {"SSUBSCRIBE c", "SSUBSCRIBE is", "use SUBSCRIBE"},
-    {"SUNSUBSCRIBE", "SUNSUBSCRIBE is", "use SUBSCRIBE"},
     {"POST / HTTP/1.1", "POST looks", "HTTP"},
     {"Host: x", "HOST: looks", "HTTP"},
     {"CLIENT REPLY OFF", "CLIENT REPLY would", "not read"},

@@ -90,8 +90,6 @@ static const char *const wanted_refused[] = {
     "discard",
     "wait",
     "waitaof",
-    "ssubscribe",
-    "sunsubscribe",
     "client reply",
     "client setname",
     "client setinfo",
@@ -107,8 +105,10 @@ static const char *const wanted_control[] = {
     "client unblock", "client unpause", "shutdown",       "failover",
 };
 
-static const char *const wanted_subscribe[] = {"subscribe", "psubscribe",
-                                               "unsubscribe", "punsubscribe"};
+static const char *const wanted_subscribe[] = {
+    "subscribe",   "psubscribe",   "ssubscribe",
+    "unsubscribe", "punsubscribe", "sunsubscribe",
+};
 
 START_TEST(test_every_command)
 {

@@ -446,6 +446,29 @@ START_TEST(test_resp3)
 }
 END_TEST
 
+START_TEST(test_shard_channels)
+{
+    struct sub other;
+    begin(E2E_REDIS, NULL);
+    subscribe(&sub, "SSUBSCRIBE one two");
+    assert_body("*3\r\n$10\r\nssubscribe\r\n$3\r\none\r\n:1\r\n"
+                "*3\r\n$10\r\nssubscribe\r\n$3\r\ntwo\r\n:2\r\n");
+    /* A channel of the same name is another matter. */
+    subscribe(&other, "SUBSCRIBE one");
+    redis_link_ask(&publisher, "PUBLISH one 00000001");
+    redis_link_ask(&publisher, "SPUBLISH one 00000002");
+    expect_number(&other, 1);
+    ck_assert(sub_expect(&sub, BROADCAST_MESSAGE, &ev));
+    assert_body("*3\r\n$8\r\nsmessage\r\n$3\r\none\r\n"
+                "$8\r\n00000002\r\n");
+    sub_close(&sub);
+    ck_assert(UNTIL(shardnumsub("one") == 0));
+    redis_link_ask(&publisher, "PUBLISH one 00000003");
+    expect_number(&other, 3);
+    sub_close(&other);
+}
+END_TEST
+
 START_TEST(test_what_is_refused)
 {
     static const struct {
@@ -454,7 +477,7 @@ START_TEST(test_what_is_refused)
         {"UNSUBSCRIBE one", "stream is closed"},
         {"PUNSUBSCRIBE", "stream is closed"},
         {"SUBSCRIBE", "at least one name"},
-        {"SSUBSCRIBE one", "use SUBSCRIBE"},
+        {"SUNSUBSCRIBE one", "stream is closed"},
         {"SUBSCRIBE one ; GET x", "alone"},
     };
     begin(_i, NULL);
@@ -547,6 +570,7 @@ int main(void)
     e2e_add(t, test_resp3);
     e2e_add(t, test_what_is_refused);
     e2e_add(t, test_subscribers_and_names_are_bounded);
+    tcase_add_test(t, test_shard_channels);
     tcase_add_test(t, test_what_redis_refuses_is_its_own_error);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -29,7 +29,7 @@ static enum err feed(struct pushes *p, const char *text, size_t len,
 static void check_is_news(const struct push *push)
 {
     ck_assert_int_eq(push->kind, PUSH_MESSAGE);
-    ck_assert(!push->cut && !push->pattern);
+    ck_assert(!push->cut && push->topic == TOPIC_CHANNEL);
     ck_assert_uint_eq(push->name_len, 4);
     ck_assert_mem_eq(push->name, "news", 4);
     ck_assert_uint_eq(push->len, sizeof(news) - 1);

@@ -17,15 +17,25 @@ void begin(int kind, const char *options)
     redis_link_open(&publisher, &redis.at);
 }
 
-long long numsub(const char *channel)
+static long long count(const char *what, const char *channel)
 {
     /* [channel, number]: the number is in the last line. */
     char command[128];
-    snprintf(command, sizeof(command), "PUBSUB NUMSUB %s", channel);
+    snprintf(command, sizeof(command), "PUBSUB %s %s", what, channel);
     const char *reply = e2e_redis_ask(&redis, command);
     const char *at = strrchr(reply, ':');
-    ck_assert_msg(at != NULL, "PUBSUB NUMSUB: %s", reply);
+    ck_assert_msg(at != NULL, "PUBSUB %s: %s", what, reply);
     return atoll(at + 1);
+}
+
+long long numsub(const char *channel)
+{
+    return count("NUMSUB", channel);
+}
+
+long long shardnumsub(const char *channel)
+{
+    return count("SHARDNUMSUB", channel);
 }
 
 void subscribe(struct sub *s, const char *command)

@@ -24,6 +24,7 @@ void begin(int kind, const char *options);
 
 /* How many connections Redis says are subscribed. */
 long long numsub(const char *channel);
+long long shardnumsub(const char *channel);
 
 /* Opens a subscription and waits for its confirmation. */
 void subscribe(struct sub *s, const char *command);

@@ -420,10 +420,17 @@ mqredis_psubscribe(struct mqredis *mq, size_t count,
                    const char *const *patterns, const size_t *len,
                    struct mqredis_error *error);
 
+/* The same for shard channels, as SSUBSCRIBE has them: of a cluster each comes
+ * from the master of its slot. A move of the slot is told by MQREDIS_GAP. */
+MQREDIS_API struct mqredis_stream *
+mqredis_ssubscribe(struct mqredis *mq, size_t count,
+                   const char *const *channels, const size_t *len,
+                   struct mqredis_error *error);
+
 enum mqredis_topic {
     MQREDIS_TOPIC_CHANNEL = 1,
     MQREDIS_TOPIC_PATTERN, /* PSUBSCRIBE's */
-    MQREDIS_TOPIC_SHARD    /* SSUBSCRIBE's, where the manager carries them */
+    MQREDIS_TOPIC_SHARD    /* SSUBSCRIBE's */
 };
 
 /* The same without any waiting, for a poll loop: the first event is

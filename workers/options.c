@@ -12,7 +12,7 @@ const char options_help[] =
     "Usage: mqredis-worker [OPTION]... [COMMAND [ARG]...]\n"
     "Sends Redis commands through the connection that this host shares.\n"
     "Without a command: reads commands from standard input, one a line.\n"
-    "SUBSCRIBE and PSUBSCRIBE print messages until SIGINT or SIGTERM.\n"
+    "SUBSCRIBE, PSUBSCRIBE and SSUBSCRIBE print messages until SIGINT or SIGTERM.\n"
     "\n"
     "  -c, --channel NAME  the manager's channel, a name or a path with a "
     "slash\n"

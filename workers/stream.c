@@ -554,6 +554,14 @@ struct mqredis_stream *mqredis_psubscribe(struct mqredis *mq, size_t count,
     return subscribe(mq, "PSUBSCRIBE", true, count, patterns, len, error);
 }
 
+struct mqredis_stream *mqredis_ssubscribe(struct mqredis *mq, size_t count,
+                                          const char *const *channels,
+                                          const size_t *len,
+                                          struct mqredis_error *error)
+{
+    return subscribe(mq, "SSUBSCRIBE", true, count, channels, len, error);
+}
+
 struct mqredis_stream *
 mqredis_stream_open(struct mqredis *mq, enum mqredis_topic kind, size_t count,
                     const char *const *names, const size_t *len,

@@ -1,7 +1,7 @@
 /*
- * `subscribe` and `psubscribe`: prints what comes, as redis-cli does, until
- * SIGINT or SIGTERM. What is lost is told on standard error, so that a pipe
- * behind standard output carries messages alone.
+ * `subscribe`, `psubscribe` and `ssubscribe`: prints what comes, as redis-cli
+ * does, until SIGINT or SIGTERM. What is lost is told on standard error, so
+ * that a pipe behind standard output carries messages alone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,15 +51,30 @@ static bool catch_signals(int *readable)
     return true;
 }
 
-static bool is_pattern(const struct options *o)
+typedef struct mqredis_stream *opener(struct mqredis *mq, size_t count,
+                                      const char *const *names,
+                                      const size_t *len,
+                                      struct mqredis_error *error);
+
+/* The call that the command stands for; NULL: it is no subscription. */
+static opener *opener_of(const struct options *o)
 {
-    return strcasecmp(o->argv[0], "psubscribe") == 0;
+    static const struct {
+        const char *word;
+        opener *call;
+    } openers[] = {{"subscribe", mqredis_subscribe},
+                   {"psubscribe", mqredis_psubscribe},
+                   {"ssubscribe", mqredis_ssubscribe}};
+    for (size_t i = 0; i < sizeof(openers) / sizeof(openers[0]); i++)
+        if (o->argc > 0 && !o->last_from_stdin &&
+            strcasecmp(o->argv[0], openers[i].word) == 0)
+            return openers[i].call;
+    return NULL;
 }
 
 bool is_subscription(const struct options *o)
 {
-    return o->argc > 0 && !o->last_from_stdin &&
-           (is_pattern(o) || strcasecmp(o->argv[0], "subscribe") == 0);
+    return opener_of(o) != NULL;
 }
 
 static struct mqredis_stream *open_stream(struct worker *w)
@@ -68,9 +83,7 @@ static struct mqredis_stream *open_stream(struct worker *w)
     struct mqredis_error error = {.status = MQREDIS_OK};
     const char *const *names = (const char *const *)o->argv + 1;
     size_t count = (size_t)o->argc - 1;
-    struct mqredis_stream *s =
-        is_pattern(o) ? mqredis_psubscribe(w->mq, count, names, NULL, &error)
-                      : mqredis_subscribe(w->mq, count, names, NULL, &error);
+    struct mqredis_stream *s = opener_of(o)(w->mq, count, names, NULL, &error);
     if (s == NULL)
         worker_say(w, exit_code_of(error.status), "%s", error.text);
     return s;

@@ -48,7 +48,7 @@ bool worker_flush(struct worker *w);
 
 /* ---- subscribe.c ---- */
 
-/* Whether the command is SUBSCRIBE or PSUBSCRIBE. */
+/* Whether the command is (P|S)SUBSCRIBE. */
 bool is_subscription(const struct options *o);
 
 /* Prints what comes until a signal (status 0) or the stream's end. */

@@ -68,6 +68,7 @@ export class Client {
     info(): Info;
     subscribe(...channels: Word[]): Promise<Subscription>;
     psubscribe(...patterns: Word[]): Promise<Subscription>;
+    ssubscribe(...channels: Word[]): Promise<Subscription>;
     close(): void;
 }
 

@@ -309,6 +309,11 @@ class Client {
         return this.#subscribe(native.psubscribe, patterns);
     }
 
+    /** The messages of some shard channels. */
+    ssubscribe(...channels) {
+        return this.#subscribe(native.ssubscribe, channels);
+    }
+
     async #subscribe(call, names) {
         const error = {};
         const stream = await this.#elsewhere(

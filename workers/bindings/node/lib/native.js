@@ -141,6 +141,9 @@ module.exports = {
     psubscribe: library.func(
         'void *mqredis_psubscribe(void *mq, size_t count, const uint8_t **names, const size_t *len, _Out_ mqredis_error *error)',
     ),
+    ssubscribe: library.func(
+        'void *mqredis_ssubscribe(void *mq, size_t count, const uint8_t **names, const size_t *len, _Out_ mqredis_error *error)',
+    ),
     streamNext: library.func(
         'bool mqredis_stream_next(void *stream, int64_t timeout_ms, _Out_ uint8_t *event)',
     ),

@@ -344,6 +344,10 @@ cases['messages of a subscription'] = withClient(async (mq) => {
     });
     const { value: second } = await news.next();
     assert.deepEqual([second.channel, second.data.length], ['other', 0]);
+    const shard = await mq.ssubscribe('news');
+    const mine = shard.next();
+    await mq.command(['SPUBLISH', 'news', 'mine']);
+    assert.equal(String((await mine).value.data), 'mine');
     const both = [any.next(), any.next()];
     await mq.command(['PUBLISH', 'next', 'two']);
     assert.equal((await both[0]).value.pattern, 'n*');

@@ -243,13 +243,19 @@ final class Client
     /** The messages of some channels, from now on. */
     public function subscribe(string ...$channels): Subscription
     {
-        return new Subscription($this, $this->handle(), $channels, false);
+        return new Subscription($this, $this->handle(), $channels, 'mqredis_subscribe');
     }
 
     /** The messages of all channels that match a pattern. */
     public function psubscribe(string ...$patterns): Subscription
     {
-        return new Subscription($this, $this->handle(), $patterns, true);
+        return new Subscription($this, $this->handle(), $patterns, 'mqredis_psubscribe');
+    }
+
+    /** The messages of some shard channels. */
+    public function ssubscribe(string ...$channels): Subscription
+    {
+        return new Subscription($this, $this->handle(), $channels, 'mqredis_ssubscribe');
     }
 
     /**

@@ -33,7 +33,7 @@ final class Subscription implements \IteratorAggregate
         private Client $client,
         \FFI\CData $handle,
         array $names,
-        bool $patterns
+        string $call
     ) {
         if ($names === []) {
             throw new \ValueError('a subscription has at least one name');
@@ -41,7 +41,6 @@ final class Subscription implements \IteratorAggregate
         $ffi = Library::get();
         $error = $ffi->new('struct mqredis_error');
         [$argv, $len, $bytes] = Library::argv(array_values($names));
-        $call = $patterns ? 'mqredis_psubscribe' : 'mqredis_subscribe';
         $this->stream =
             $ffi->$call($handle, count($names), $argv, $len, \FFI::addr($error));
         if ($this->stream === null) {

@@ -119,6 +119,10 @@ struct mqredis_stream *mqredis_psubscribe(struct mqredis *mq, size_t count,
                                           const char **patterns,
                                           const size_t *len,
                                           struct mqredis_error *error);
+struct mqredis_stream *mqredis_ssubscribe(struct mqredis *mq, size_t count,
+                                          const char **channels,
+                                          const size_t *len,
+                                          struct mqredis_error *error);
 bool mqredis_stream_next(struct mqredis_stream *stream, int64_t timeout_ms,
                          struct mqredis_event *event);
 enum mqredis_status mqredis_stream_renew(struct mqredis_stream *stream,

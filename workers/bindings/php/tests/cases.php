@@ -268,6 +268,9 @@ $cases['messages of a subscription'] = function (): void {
     same(['news', every_byte(), null], array_values((array) $message));
     same('other', $news->next(10.0)->channel);
     same('n*', $any->next(10.0)->pattern);
+    $shard = $mq->ssubscribe('news');
+    $mq->command('SPUBLISH', 'news', 'mine');
+    same('mine', $shard->next(10.0)->data);
     $mq->publish('news', 'again');
     foreach ($any as $message) {
         same('again', $message->data);

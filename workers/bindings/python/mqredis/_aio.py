@@ -9,7 +9,7 @@ of its own, so that nobody else waits for its requests.
 import asyncio
 import time
 
-from . import _handle
+from . import _handle, _library
 from ._errors import Invalid, MqredisError, NoMemory, Unavailable
 from ._handle import Mqredis, checked, get_ident, settle
 from ._stream import LOOK_S, Gap, Stream
@@ -163,14 +163,18 @@ class AsyncMqredis:
 
     async def subscribe(self, *channels):
         """An AsyncStream of the messages of some channels."""
-        return await self._subscribe(channels, False)
+        return await self._subscribe(channels, _library.TOPIC_CHANNEL)
 
     async def psubscribe(self, *patterns):
         """The same for patterns."""
-        return await self._subscribe(patterns, True)
+        return await self._subscribe(patterns, _library.TOPIC_PATTERN)
 
-    async def _subscribe(self, names, patterns):
-        stream = AsyncStream(self._mq, [encode(name) for name in names], patterns)
+    async def ssubscribe(self, *channels):
+        """The same for shard channels."""
+        return await self._subscribe(channels, _library.TOPIC_SHARD)
+
+    async def _subscribe(self, names, kind):
+        stream = AsyncStream(self._mq, [encode(name) for name in names], kind)
         try:
             await stream._confirm()
         except BaseException:
@@ -247,11 +251,11 @@ class AsyncStream:
     """Stream for coroutines: `async for event in stream`. For one task at a
     time."""
 
-    def __init__(self, mq, names, patterns):
-        self._what = mq, names, patterns
+    def __init__(self, mq, names, kind):
+        self._what = mq, names, kind
         self._ended = None
         self._gap = None
-        self._stream = Stream(mq, names, patterns, wait=False)
+        self._stream = Stream(mq, names, kind, wait=False)
 
     async def _confirm(self):
         """Waits until Redis has confirmed all names, or the library says why it

@@ -351,11 +351,15 @@ class Mqredis:
     def subscribe(self, *channels):
         """A Stream of the messages of some channels. All processes of the host
         share one upstream subscription."""
-        return _stream.Stream(self, channels, False)
+        return _stream.Stream(self, channels, _library.TOPIC_CHANNEL)
 
     def psubscribe(self, *patterns):
         """The same for patterns, as PSUBSCRIBE has them."""
-        return _stream.Stream(self, patterns, True)
+        return _stream.Stream(self, patterns, _library.TOPIC_PATTERN)
+
+    def ssubscribe(self, *channels):
+        """The same for shard channels, as SSUBSCRIBE has them."""
+        return _stream.Stream(self, channels, _library.TOPIC_SHARD)
 
     # ---- the channel ----
 

@@ -128,6 +128,7 @@ PROTOTYPES = {
     "mqredis_fd": (c_int, [c_void_p]),
     "mqredis_subscribe": (c_void_p, [c_void_p, c_size_t, _strings, _sizes, _error]),
     "mqredis_psubscribe": (c_void_p, [c_void_p, c_size_t, _strings, _sizes, _error]),
+    "mqredis_ssubscribe": (c_void_p, [c_void_p, c_size_t, _strings, _sizes, _error]),
     "mqredis_stream_open": (
         c_void_p,
         [c_void_p, c_int, c_size_t, _strings, _sizes, _error],

@@ -38,7 +38,7 @@ class Stream:
                 ...
     """
 
-    def __init__(self, handle, names, patterns, wait=True):
+    def __init__(self, handle, names, kind, wait=True):
         self._owner = handle
         self._stream = None
         self._generation = _handle.generation()
@@ -50,11 +50,14 @@ class Stream:
         why = _library.Error()
         lib = handle._c
         if wait:
-            call = lib.psubscribe if patterns else lib.subscribe
+            call = {
+                _library.TOPIC_CHANNEL: lib.subscribe,
+                _library.TOPIC_PATTERN: lib.psubscribe,
+                _library.TOPIC_SHARD: lib.ssubscribe,
+            }[kind]
             arguments = (count, argv, lengths, byref(why))
         else:
             call = lib.stream_open
-            kind = _library.TOPIC_PATTERN if patterns else _library.TOPIC_CHANNEL
             arguments = (kind, count, argv, lengths, byref(why))
         self._confirmed = wait
         self._stream = handle._quickly(call, *arguments)

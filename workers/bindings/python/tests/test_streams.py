@@ -30,6 +30,14 @@ class Streams(support.HostCase):
                 mqredis.Message(b"n.x", b"\0\xff", b"n.*"),
             )
 
+    def test_shard_channels(self):
+        with self.mq.ssubscribe("n") as stream:
+            self.mq.command("PUBLISH", "n", "other")
+            self.mq.command("SPUBLISH", "n", "mine")
+            self.assertEqual(
+                stream.next(support.WAIT_S), mqredis.Message(b"n", b"mine", None)
+            )
+
     def test_empty_and_large_messages(self):
         with self.mq.subscribe("c") as stream:
             large = os.urandom(300_000)
