@@ -156,7 +156,7 @@ START_TEST(test_every_command)
                              0);
     }
     ck_assert_uint_ge(blocking, 10);
-    ck_assert_uint_ge(refused, 25);
+    ck_assert_uint_ge(refused, 23);
 }
 END_TEST
 
