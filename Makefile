@@ -196,8 +196,10 @@ desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
             buffer loop lanes segments)
 TESTS += check_patience
 EXTRA_check_patience := $(BUILD)/obj/manager/patience.o
-TESTS += check_pipeline check_readers
-EXTRA_check_pipeline := $(desk_obj)
+pipeline_tests := check_pipeline check_pipeline_breaks
+TESTS += $(pipeline_tests) check_readers
+$(foreach t,$(pipeline_tests),$(eval EXTRA_$(t) := $(desk_obj) \
+    $(BUILD)/obj/tests/pipeline_scene.o))
 EXTRA_check_readers := $(desk_obj)
 
 # The programs together, each suite against both servers.
