@@ -276,7 +276,8 @@ EXTRA_check_bindings_python := $(e2e_obj)
 # With calls made to fail: libfaults.so is preloaded into programs; a suite that
 # fails its own calls has the same objects in it.
 faults_obj := $(patsubst %,$(BUILD)/obj/tests/faults/%.o,calls sweep acts)
-faults_tests := check_faults_lib check_faults_manager check_faults_worker
+faults_tests := check_faults_lib check_faults_manager check_faults_succession \
+                check_faults_worker
 # Thread sanitizer, and clang's address sanitizer, have no place for another
 # malloc in the same program.
 ifeq ($(filter thread,$(SANITIZE))$(if $(SANITIZE),$(variant_cc)),)
@@ -284,7 +285,10 @@ TESTS += $(faults_tests)
 endif
 $(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
     $$(lib_obj)))
-EXTRA_check_faults_manager += $(BUILD)/obj/tests/support_tls.o
+faults_life_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,faults/scene faults/life \
+                   support_tls)
+EXTRA_check_faults_manager += $(faults_life_obj)
+EXTRA_check_faults_succession += $(faults_life_obj)
 $(faults_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 $(BUILD)/obj/tests/faults/calls.o: ALL_CFLAGS += -U_FORTIFY_SOURCE \
     -D_FORTIFY_SOURCE=0
