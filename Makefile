@@ -76,7 +76,7 @@ OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/check.c manager/control.c manager/notify.c \
                manager/patience.c manager/segments.c manager/setup.c \
-               manager/step.c manager/takeover.c \
+               manager/step.c manager/succession.c manager/takeover.c \
                manager/target.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \
