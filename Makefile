@@ -57,8 +57,10 @@ LIBS        = -lrt -pthread
 
 # ---- sources ---------------------------------------------------------------
 
-IPC_SRC := ipc/broadcast.c ipc/err.c ipc/printable.c ipc/sweep.c ipc/random.c ipc/channel.c ipc/message.c ipc/payload.c ipc/resp.c \
-           ipc/resp_command.c ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
+IPC_SRC := ipc/broadcast.c ipc/err.c ipc/printable.c ipc/sweep.c ipc/random.c \
+           ipc/channel.c ipc/channel_files.c ipc/channel_owner.c \
+           ipc/message.c ipc/payload.c ipc/resp.c ipc/resp_command.c \
+           ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
            ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c \
            ipc/channel_list.c
 
