@@ -64,6 +64,9 @@ IPC_SRC := ipc/broadcast.c ipc/err.c ipc/printable.c ipc/sweep.c ipc/random.c \
            ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c \
            ipc/channel_list.c
 
+# Command lines that are tables of rows.
+CLI_SRC := cli/rows.c
+
 SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
               server/clients.c server/command.c server/config.c \
               server/connection.c server/db.c server/dict.c server/glob.c \
@@ -89,7 +92,7 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/pubsub_upstream.c manager/pushes.c \
                manager/readers.c manager/routes.c manager/stream.c \
                manager/subscriber.c manager/topics.c \
-               manager/uri.c
+               manager/uri.c $(CLI_SRC)
 ifneq ($(OPENSSL),)
 MANAGER_SRC += manager/tls.c
 MANAGER_LIBS := -lssl -lcrypto
@@ -121,7 +124,7 @@ WORKER_SRC := workers/main.c workers/options.c workers/output.c \
 GATEWAY_SRC := $(patsubst %,workers/gateway/%.c,main options gateway listen \
                client parse buffer commands dispatch forward translate \
                session transaction catalog topics subscriber \
-               report)
+               report) $(CLI_SRC)
 
 # What starts and ends the programs: the main job and the benchmark.
 STAGE_SRC := tools/process.c tools/stage.c
@@ -176,6 +179,9 @@ EXTRA_check_subscriber := $(BUILD)/obj/manager/subscriber.o \
                           $(BUILD)/obj/manager/loop.o
 EXTRA_check_pushes := $(BUILD)/obj/manager/pushes.o \
                       $(BUILD)/obj/manager/buffer.o $(support)
+
+TESTS += check_rows
+EXTRA_check_rows := $(CLI_SRC:%.c=$(BUILD)/obj/%.o)
 
 TESTS += check_run check_bench
 EXTRA_check_run := $(support) $(BUILD)/obj/tests/support_redis.o
@@ -499,7 +505,7 @@ LINT_CC    ?= gcc
 LINT_STEPS ?= 20000
 LINT_FLAGS := -std=c17 -D_GNU_SOURCE -I. -Iworkers \
               $(if $(HIREDIS),-DHAVE_HIREDIS)
-LINT_SRC   ?= $(sort $(shell find ipc manager server workers tools tests \
+LINT_SRC   ?= $(sort $(shell find ipc cli manager server workers tools tests \
                 -name '*.c' -not -path '*/node_modules/*'))
 LINT_SH    := $(shell grep -lE '^\#!/bin/(ba)?sh' tests/* tools/* .ci/* \
                 2>/dev/null)
