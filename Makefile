@@ -57,10 +57,15 @@ LIBS        = -lrt -pthread
 
 # ---- sources ---------------------------------------------------------------
 
-IPC_SRC := ipc/broadcast.c ipc/err.c ipc/printable.c ipc/sweep.c ipc/random.c ipc/channel.c ipc/message.c ipc/payload.c ipc/resp.c \
-           ipc/resp_command.c ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
+IPC_SRC := ipc/broadcast.c ipc/err.c ipc/printable.c ipc/sweep.c ipc/random.c \
+           ipc/channel.c ipc/channel_files.c ipc/channel_owner.c \
+           ipc/message.c ipc/payload.c ipc/resp.c ipc/resp_command.c \
+           ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
            ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c \
            ipc/channel_list.c
+
+# Command lines that are tables of rows.
+CLI_SRC := cli/rows.c
 
 SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
               server/clients.c server/command.c server/config.c \
@@ -77,8 +82,8 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/check.c manager/control.c manager/described.c \
                manager/framed.c manager/notify.c \
                manager/patience.c manager/segments.c manager/setup.c \
-               manager/slot.c \
-               manager/step.c manager/takeover.c \
+               manager/slot.c manager/step.c manager/succession.c \
+               manager/takeover.c \
                manager/target.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \
@@ -89,7 +94,7 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/pubsub_topics.c manager/pubsub_upstream.c manager/pushes.c \
                manager/readers.c manager/routes.c manager/stream.c \
                manager/subscriber.c manager/topics.c \
-               manager/uri.c manager/walk.c
+               manager/uri.c manager/walk.c $(CLI_SRC)
 ifneq ($(OPENSSL),)
 MANAGER_SRC += manager/tls.c
 MANAGER_LIBS := -lssl -lcrypto
@@ -121,7 +126,7 @@ WORKER_SRC := workers/main.c workers/options.c workers/output.c \
 GATEWAY_SRC := $(patsubst %,workers/gateway/%.c,main options gateway listen \
                client parse buffer commands dispatch forward translate \
                session transaction catalog topics subscriber \
-               report)
+               report) $(CLI_SRC)
 
 # What starts and ends the programs: the main job and the benchmark.
 STAGE_SRC := tools/process.c tools/stage.c
@@ -178,6 +183,9 @@ EXTRA_check_subscriber := $(BUILD)/obj/manager/subscriber.o \
 EXTRA_check_pushes := $(BUILD)/obj/manager/pushes.o $(BUILD)/obj/manager/topics.o \
                       $(BUILD)/obj/manager/buffer.o $(support)
 
+TESTS += check_rows
+EXTRA_check_rows := $(CLI_SRC:%.c=$(BUILD)/obj/%.o)
+
 TESTS += check_run check_bench
 EXTRA_check_run := $(support) $(BUILD)/obj/tests/support_redis.o
 EXTRA_check_bench := $(support) $(BUILD)/obj/tests/json.o
@@ -199,8 +207,10 @@ desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
             buffer loop lanes segments)
 TESTS += check_patience
 EXTRA_check_patience := $(BUILD)/obj/manager/patience.o
-TESTS += check_pipeline check_readers
-EXTRA_check_pipeline := $(desk_obj)
+pipeline_tests := check_pipeline check_pipeline_breaks
+TESTS += $(pipeline_tests) check_readers
+$(foreach t,$(pipeline_tests),$(eval EXTRA_$(t) := $(desk_obj) \
+    $(BUILD)/obj/tests/pipeline_scene.o))
 EXTRA_check_readers := $(desk_obj)
 
 # The programs together, each suite against both servers.
@@ -285,7 +295,8 @@ EXTRA_check_bindings_python := $(e2e_obj)
 # With calls made to fail: libfaults.so is preloaded into programs; a suite that
 # fails its own calls has the same objects in it.
 faults_obj := $(patsubst %,$(BUILD)/obj/tests/faults/%.o,calls sweep acts)
-faults_tests := check_faults_lib check_faults_manager check_faults_worker
+faults_tests := check_faults_lib check_faults_manager check_faults_succession \
+                check_faults_worker
 # Thread sanitizer, and clang's address sanitizer, have no place for another
 # malloc in the same program.
 ifeq ($(filter thread,$(SANITIZE))$(if $(SANITIZE),$(variant_cc)),)
@@ -293,7 +304,10 @@ TESTS += $(faults_tests)
 endif
 $(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
     $$(lib_obj)))
-EXTRA_check_faults_manager += $(BUILD)/obj/tests/support_tls.o
+faults_life_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,faults/scene faults/life \
+                   support_tls)
+EXTRA_check_faults_manager += $(faults_life_obj)
+EXTRA_check_faults_succession += $(faults_life_obj)
 $(faults_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 $(BUILD)/obj/tests/faults/calls.o: ALL_CFLAGS += -U_FORTIFY_SOURCE \
     -D_FORTIFY_SOURCE=0
@@ -502,7 +516,7 @@ LINT_CC    ?= gcc
 LINT_STEPS ?= 20000
 LINT_FLAGS := -std=c17 -D_GNU_SOURCE -I. -Iworkers \
               $(if $(HIREDIS),-DHAVE_HIREDIS)
-LINT_SRC   ?= $(sort $(shell find ipc manager server workers tools tests \
+LINT_SRC   ?= $(sort $(shell find ipc cli manager server workers tools tests \
                 -name '*.c' -not -path '*/node_modules/*'))
 LINT_SH    := $(shell grep -lE '^\#!/bin/(ba)?sh' tests/* tools/* .ci/* \
                 2>/dev/null)

@@ -1,10 +1,9 @@
 /*
- * The channel's folder.
+ * The channel's folder: where it is, opening, creating and removing it. Whom it
+ * may belong to is channel_owner.c, what lies in it channel_files.c.
  *
  * Everything is reached relative to an open descriptor of the folder, so that a
- * folder that is renamed or replaced meanwhile can't lead us elsewhere, and
- * what is created appears under its name finished (made under a temporary
- * name, renamed).
+ * folder that is renamed or replaced meanwhile can't lead us elsewhere.
  */
 #include "ipc/channel.h"
 
@@ -12,19 +11,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ipc/clock.h"
-#include "ipc/random.h"
+#include "ipc/channel_owner.h"
 
 #define SYSTEM_ROOT "/run/mqredis"
-#define ABOVE_MAX 64 /* folders above a channel's that are looked at */
 
 bool channel_name_ok(const char *name)
 {
@@ -41,13 +36,6 @@ bool channel_name_ok(const char *name)
 
 /* ---- where it is ---- */
 
-/* Where a channel's folder comes from decides whom it may belong to. */
-enum place {
-    PLACE_NAMED,  /* the user named it: a path, or $MQREDIS_DIR */
-    PLACE_SYSTEM, /* /run/mqredis, which only root can fill */
-    PLACE_USER    /* /dev/shm/mqredis-UID: its parent is open to all */
-};
-
 static enum err join(char dir[PATH_MAX], struct err_text *why, const char *a,
                      const char *b)
 {
@@ -55,11 +43,6 @@ static enum err join(char dir[PATH_MAX], struct err_text *why, const char *a,
     if (n < 0 || n >= PATH_MAX)
         return err_say(why, ERR_INVALID, "channel folder: path is too long");
     return ERR_OK;
-}
-
-static void user_parent(char path[64], uid_t user)
-{
-    snprintf(path, 64, "/dev/shm/mqredis-%u", (unsigned)user);
 }
 
 enum err channel_check_name(const char *name, struct err_text *why)
@@ -76,7 +59,7 @@ enum err channel_check_name(const char *name, struct err_text *why)
 }
 
 static enum err locate(const char *name, uid_t user, char dir[PATH_MAX],
-                       enum place *place, struct err_text *why)
+                       enum channel_place *place, struct err_text *why)
 {
     if (name == NULL)
         name = CHANNEL_DEFAULT;
@@ -100,7 +83,7 @@ static enum err locate(const char *name, uid_t user, char dir[PATH_MAX],
         return ERR_OK;
     }
     char parent[64];
-    user_parent(parent, user);
+    channel_user_parent(parent, user);
     *place = PLACE_USER;
     return join(dir, why, parent, name);
 }
@@ -108,7 +91,7 @@ static enum err locate(const char *name, uid_t user, char dir[PATH_MAX],
 enum err channel_locate(const char *name, char dir[PATH_MAX],
                         struct err_text *why)
 {
-    enum place place;
+    enum channel_place place;
     return locate(name, geteuid(), dir, &place, why);
 }
 
@@ -145,67 +128,6 @@ static void channel_blank(struct channel *ch, const char *name)
     set_name(ch, name);
 }
 
-/* Refuses a folder in which a stranger could plant or replace entries. */
-static enum err check_folder(const struct channel *ch, const struct stat *st,
-                             enum place place, struct err_text *why)
-{
-    if (!S_ISDIR(st->st_mode))
-        return err_say(why, ERR_DENIED, "channel '%s': %s is not a folder",
-                       ch->name, ch->dir);
-    if (st->st_mode & (S_IWGRP | S_IWOTH))
-        return err_say(why, ERR_DENIED,
-                       "channel '%s': folder %s can be written by others "
-                       "(mode %04o): chmod go-w it, or use another one",
-                       ch->name, ch->dir, (unsigned)st->st_mode & 07777);
-    if (place == PLACE_USER && st->st_uid != ch->user)
-        return err_say(why, ERR_DENIED,
-                       "channel '%s': folder %s belongs to uid %u, not to you",
-                       ch->name, ch->dir, (unsigned)st->st_uid);
-    return ERR_OK;
-}
-
-/* Whether this is the folder of that user's channels, whose name says so. */
-static bool is_user_parent(const struct stat *st, uid_t uid)
-{
-    char path[64];
-    struct stat named;
-    user_parent(path, uid);
-    return st->st_uid == uid && lstat(path, &named) == 0 &&
-           named.st_ino == st->st_ino && named.st_dev == st->st_dev;
-}
-
-/* A stranger's folder in a place that anybody can write to (/tmp) is a trap as
- * likely as a channel: whoever names the channel does not choose its owner. The
- * same goes for each folder above it: /tmp/x/jobs is who made /tmp/x first. */
-static enum err check_stranger(const struct channel *ch, const struct stat *st,
-                               struct err_text *why)
-{
-    struct stat below = *st, above;
-    char up[3 * ABOVE_MAX] = "..";
-    if (st->st_uid == 0 || st->st_uid == ch->user)
-        return ERR_OK;
-    for (int i = 1; i < ABOVE_MAX; i++) {
-        /* What we may not look at, its owner keeps to himself. */
-        if (fstatat(ch->dirfd, up, &above, 0) < 0)
-            return ERR_OK;
-        if ((above.st_mode & (S_IWGRP | S_IWOTH)) &&
-            !is_user_parent(&below, st->st_uid))
-            return err_say(why, ERR_DENIED,
-                           "channel '%s': folder %s belongs to uid %u, and "
-                           "anybody could have made it there: its owner should "
-                           "move it to a place of its own, such as "
-                           "/run/mqredis",
-                           ch->name, ch->dir, (unsigned)st->st_uid);
-        /* Whom we trust would not let strangers make it. */
-        if (above.st_uid == 0 || above.st_uid == ch->user)
-            return ERR_OK;
-        below = above;
-        /* NOLINTNEXTLINE(*.strcpy): there is room for ABOVE_MAX of them. */
-        strcat(up, "/..");
-    }
-    return ERR_OK;
-}
-
 static enum err say_no_permission(const struct channel *ch,
                                   struct err_text *why)
 {
@@ -215,34 +137,11 @@ static enum err say_no_permission(const struct channel *ch,
                    ch->name, ch->dir);
 }
 
-/* The folder of the user's channels can be made by anybody before us: to lead
- * us, by a link in it, to a channel that we did not mean. */
-static enum err check_user_parent(uid_t user, struct err_text *why)
-{
-    char parent[64];
-    struct stat st;
-    user_parent(parent, user);
-    if (lstat(parent, &st) < 0) {
-        if (errno == ENOENT)
-            return ERR_OK; /* nor is there a channel in it */
-        return err_say(why, ERR_SYS, "cannot look at folder %s: %s", parent,
-                       strerror(errno));
-    }
-    if (!S_ISDIR(st.st_mode) || st.st_uid != user ||
-        (st.st_mode & (S_IWGRP | S_IWOTH)))
-        return err_say(why, ERR_DENIED,
-                       "folder %s was made by somebody else (uid %u, mode "
-                       "%04o): remove it, or set MQREDIS_DIR",
-                       parent, (unsigned)st.st_uid,
-                       (unsigned)st.st_mode & 07777);
-    return ERR_OK;
-}
-
-static enum err open_folder(struct channel *ch, enum place place,
+static enum err open_folder(struct channel *ch, enum channel_place place,
                             struct err_text *why)
 {
     enum err e =
-        place == PLACE_USER ? check_user_parent(ch->user, why) : ERR_OK;
+        place == PLACE_USER ? channel_check_user_parent(ch->user, why) : ERR_OK;
     if (e != ERR_OK)
         return e;
     ch->dirfd = open(ch->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -262,14 +161,14 @@ static enum err open_folder(struct channel *ch, enum place place,
         return err_say(why, ERR_SYS, "channel '%s': cannot stat %s: %s",
                        ch->name, ch->dir, strerror(errno));
     ch->owner = st.st_uid;
-    e = check_folder(ch, &st, place, why);
-    return e == ERR_OK ? check_stranger(ch, &st, why) : e;
+    e = channel_check_folder(ch, &st, place, why);
+    return e == ERR_OK ? channel_check_stranger(ch, &st, why) : e;
 }
 
 enum err channel_open(struct channel *ch, const char *name,
                       struct err_text *why)
 {
-    enum place place;
+    enum channel_place place;
     channel_blank(ch, name);
     enum err e = locate(name, ch->user, ch->dir, &place, why);
     if (e == ERR_OK)
@@ -316,7 +215,7 @@ static bool make_folder(const char *path, mode_t mode)
 
 /* Makes the parents that the rule of places lets us make. */
 static enum err make_parents(struct channel *ch, const char *name,
-                             enum place *place, struct err_text *why)
+                             enum channel_place *place, struct err_text *why)
 {
     if (*place == PLACE_USER && ch->user == 0) {
         /* Root's channels live under /run, if /run can be written at all (not
@@ -338,11 +237,11 @@ static enum err make_parents(struct channel *ch, const char *name,
     }
     if (*place == PLACE_USER) {
         char parent[64];
-        user_parent(parent, ch->user);
+        channel_user_parent(parent, ch->user);
         if (!make_folder(parent, 0700))
             return err_say(why, ERR_SYS, "cannot make folder %s: %s", parent,
                            strerror(errno));
-        enum err e = check_user_parent(ch->user, why);
+        enum err e = channel_check_user_parent(ch->user, why);
         if (e != ERR_OK)
             return e;
     }
@@ -379,7 +278,7 @@ static enum err make_shared_folder(const struct channel *ch, const char *name,
 enum err channel_create(struct channel *ch, const char *name, gid_t group,
                         struct err_text *why)
 {
-    enum place place;
+    enum channel_place place;
     channel_blank(ch, name);
     enum err e = locate(name, ch->user, ch->dir, &place, why);
     if (e == ERR_OK)
@@ -406,249 +305,6 @@ enum err channel_create(struct channel *ch, const char *name, gid_t group,
     if (e != ERR_OK)
         channel_close(ch);
     return e;
-}
-
-/* ---- the lock ---- */
-
-static pid_t read_pid(int fd)
-{
-    char text[24];
-    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    return (pid_t)strtol(text, NULL, 10);
-}
-
-/* Whether the locked file is still the one under the name: a manager that ends
- * removes it while it holds the lock. ERR_ABSENT: it is not. */
-static enum err check_lock(const struct channel *ch, int fd)
-{
-    struct stat ours, named;
-    if (fstat(fd, &ours) < 0)
-        return ERR_SYS;
-    if (fstatat(ch->dirfd, "lock", &named, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? ERR_ABSENT : ERR_SYS;
-    return ours.st_ino == named.st_ino && ours.st_dev == named.st_dev
-               ? ERR_OK
-               : ERR_ABSENT;
-}
-
-/* Tries once. ERR_BUSY: another has the lock, *holder is its pid. ERR_ABSENT:
- * the file went away under us. ERR_SYS. */
-static enum err try_lock(int fd, const struct channel *ch, pid_t pid,
-                         pid_t *holder)
-{
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            return ERR_SYS;
-        *holder = read_pid(fd);
-        return ERR_BUSY;
-    }
-    enum err e = check_lock(ch, fd);
-    if (e != ERR_OK)
-        return e;
-    char text[24];
-    int n = snprintf(text, sizeof(text), "%ld\n", (long)pid);
-    if (ftruncate(fd, 0) < 0)
-        return ERR_SYS;
-    ssize_t written = pwrite(fd, text, (size_t)n, 0);
-    if (written >= 0 && written != n)
-        errno = ENOSPC; /* why else would a file take a part of 10 bytes? */
-    return written == n ? ERR_OK : ERR_SYS;
-}
-
-enum err channel_lock(const struct channel *ch, pid_t pid, int wait_ms,
-                      int *lock_fd, pid_t *holder, struct err_text *why)
-{
-    uint64_t deadline = clock_deadline(wait_ms);
-    for (;;) {
-        int fd = openat(ch->dirfd, "lock",
-                        O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-            return err_say(why, errno == ENOENT ? ERR_ABSENT : ERR_SYS,
-                           "cannot open %s/lock: %s", ch->dir, strerror(errno));
-        enum err e = try_lock(fd, ch, pid, holder);
-        if (e == ERR_OK) {
-            *lock_fd = fd;
-            return ERR_OK;
-        }
-        int saved = errno;
-        close(fd);
-        errno = saved;
-        if (e == ERR_SYS)
-            return err_say(why, ERR_SYS, "cannot lock %s/lock: %s", ch->dir,
-                           strerror(errno));
-        if (e == ERR_ABSENT)
-            continue;
-        if (clock_ns() >= deadline)
-            return err_say(why, ERR_BUSY,
-                           "channel '%s': a manager with pid %ld serves it "
-                           "already",
-                           ch->name, (long)*holder);
-        struct timespec pause = {.tv_nsec = 5000000};
-        nanosleep(&pause, NULL);
-    }
-}
-
-bool channel_locked(const struct channel *ch, pid_t *holder)
-{
-    *holder = 0;
-    int fd = openat(ch->dirfd, "lock", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool locked = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-    if (locked)
-        *holder = read_pid(fd);
-    close(fd);
-    return locked;
-}
-
-/* ---- the queue file ---- */
-
-enum err channel_write_queue(const struct channel *ch,
-                             const struct channel_queue *q,
-                             struct err_text *why)
-{
-    char text[CHANNEL_QUEUE_NAME_MAX + 32];
-    int n =
-        snprintf(text, sizeof(text), "%s\n%016" PRIx64 "\n", q->name, q->epoch);
-    int fd =
-        openat(ch->dirfd, ".queue",
-               O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_say(why, ERR_SYS, "cannot write %s/queue: %s", ch->dir,
-                       strerror(errno));
-    enum err e = ERR_SYS;
-    if (write(fd, text, (size_t)n) == n &&
-        channel_set_mode(ch, fd, channel_mode(ch, 0640)) == ERR_OK &&
-        renameat(ch->dirfd, ".queue", ch->dirfd, "queue") == 0)
-        e = ERR_OK;
-    if (e != ERR_OK)
-        e = err_say(why, ERR_SYS, "cannot write %s/queue: %s", ch->dir,
-                    strerror(errno));
-    close(fd);
-    return e;
-}
-
-enum err channel_read_queue(const struct channel *ch, struct channel_queue *q)
-{
-    int fd = openat(ch->dirfd, "queue",
-                    O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? ERR_ABSENT : ERR_SYS;
-    char text[CHANNEL_QUEUE_NAME_MAX + 32];
-    ssize_t n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (n < 0)
-        return ERR_SYS;
-    text[n] = '\0';
-    char *end = strchr(text, '\n');
-    if (end == NULL || end == text || text[0] != '/' ||
-        (size_t)(end - text) >= sizeof(q->name))
-        return ERR_PROTO;
-    if (strspn(end + 1, "0123456789abcdef") != 16 || end[17] != '\n')
-        return ERR_PROTO;
-    uint64_t epoch = strtoull(end + 1, NULL, 16);
-    if (epoch == 0)
-        return ERR_PROTO;
-    *end = '\0';
-    memcpy(q->name, text, (size_t)(end - text) + 1);
-    q->epoch = epoch;
-    return ERR_OK;
-}
-
-/* ---- FIFOs ---- */
-
-mode_t channel_mode(const struct channel *ch, mode_t with_group)
-{
-    return ch->group == CHANNEL_NO_GROUP ? 0600 : with_group;
-}
-
-enum err channel_set_mode(const struct channel *ch, int fd, mode_t mode)
-{
-    if (ch->group != CHANNEL_NO_GROUP && fchown(fd, (uid_t)-1, ch->group) < 0)
-        return ERR_SYS;
-    return fchmod(fd, mode) < 0 ? ERR_SYS : ERR_OK;
-}
-
-enum err channel_make_fifo(const struct channel *ch, const char *name,
-                           mode_t mode, int *fd, struct err_text *why)
-{
-    char temporary[64];
-    snprintf(temporary, sizeof(temporary), ".%s", name);
-    int opened = -1;
-    if ((unlinkat(ch->dirfd, temporary, 0) < 0 && errno != ENOENT) ||
-        mkfifoat(ch->dirfd, temporary, 0600) < 0)
-        goto fail;
-    opened = openat(ch->dirfd, temporary,
-                    O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    if (opened < 0 || channel_set_mode(ch, opened, mode) != ERR_OK ||
-        renameat(ch->dirfd, temporary, ch->dirfd, name) < 0)
-        goto fail;
-    *fd = opened;
-    return ERR_OK;
-fail:
-    err_say(why, ERR_SYS, "cannot make %s/%s: %s", ch->dir, name,
-            strerror(errno));
-    if (opened >= 0)
-        close(opened);
-    return ERR_SYS;
-}
-
-static enum err open_entry(const struct channel *ch, const char *name,
-                           int flags, int *fd)
-{
-    *fd = openat(ch->dirfd, name, flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    if (*fd >= 0)
-        return ERR_OK;
-    if (errno == ENOENT)
-        return ERR_ABSENT;
-    if (errno == ENXIO)
-        return ERR_CLOSED;
-    return errno == EACCES || errno == ELOOP ? ERR_DENIED : ERR_SYS;
-}
-
-/* Closes what is no FIFO, or can't be looked at. */
-static enum err check_fifo(int *fd)
-{
-    struct stat st;
-    enum err e = fstat(*fd, &st) < 0    ? ERR_SYS
-                 : S_ISFIFO(st.st_mode) ? ERR_OK
-                                        : ERR_DENIED;
-    if (e == ERR_OK)
-        return ERR_OK;
-    int saved = errno;
-    close(*fd);
-    *fd = -1;
-    errno = saved;
-    return e;
-}
-
-enum err channel_open_fifo(const struct channel *ch, const char *name,
-                           int flags, int *fd)
-{
-    enum err e = open_entry(ch, name, flags, fd);
-    return e == ERR_OK ? check_fifo(fd) : e;
-}
-
-enum err channel_open_life(const struct channel *ch, const char *name, int *fd)
-{
-    enum err e = open_entry(ch, name, O_RDONLY, fd);
-    if (e != ERR_OK)
-        return e;
-    char byte;
-    ssize_t n = read(*fd, &byte, 1);
-    if (n < 0 && errno == EAGAIN)
-        return ERR_OK; /* only a FIFO with a writer says that */
-    int saved = errno;
-    e = check_fifo(fd);
-    if (e != ERR_OK || n > 0)
-        return e;
-    close(*fd);
-    *fd = -1;
-    errno = saved;
-    return n == 0 ? ERR_CLOSED : ERR_SYS;
 }
 
 /* ---- the end ---- */

@@ -78,7 +78,7 @@ MUST_CHECK enum err manager_start(struct manager *m, const struct options *o,
  * middle of it: manager_start is to be called once more. */
 int manager_run(struct manager *m, bool *again);
 
-/* ---- between setup.c and manager.c ---- */
+/* ---- between setup.c, manager.c and succession.c ---- */
 
 /* What the guardian, or a cleaning up, works on. */
 static inline struct estate manager_estate(struct manager *m)
@@ -93,6 +93,20 @@ MUST_CHECK enum err manager_own(struct manager *m, struct err_text *why);
 
 void manager_release(struct manager *m);
 void manager_publish(struct manager *m);
+
+/* Prints the one line that a launcher waits for. */
+void manager_announce(struct manager *m);
+
+/* Told that it has a successor. */
+void manager_hand_over(struct manager *m, pid_t successor);
+
+/* The channel is the successor's from now on. */
+void manager_let_go(struct manager *m);
+
+/* The old one's steps, and the new one's; see takeover.h. When to be called
+ * again; 0: nothing is under way. */
+uint64_t manager_tick_handover(struct manager *m, uint64_t now);
+uint64_t manager_tick_takeover(struct manager *m, uint64_t now);
 
 /* Handlers: the first is the manager. */
 void manager_connection_changed(void *context, struct conn *c);

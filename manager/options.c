@@ -1,82 +1,46 @@
-/* Options as a table: a name, what kind of value, where it goes, what help
- * says. Parsing, checking and --help all run over it. */
+/* The manager's options: one table (see cli/rows.h), and what needs more than a
+ * row. */
 #include "manager/options.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/rows.h"
 #include "ipc/channel.h"
 #include "ipc/message.h"
 #include "ipc/version.h"
 
-enum kind {
-    KIND_TEXT,  /* const char * */
-    KIND_FLAG,  /* bool */
-    KIND_COUNT, /* uint32_t */
-    KIND_MS,    /* uint32_t, milliseconds */
-    KIND_BYTES, /* uint64_t; k, m, g */
-    KIND_SIZE,  /* uint32_t; k, m, g */
-    KIND_CALL   /* a function */
-};
-
-struct option_row {
-    const char *name;
-    const char *value; /* what help calls the value; NULL: a flag */
-    enum kind kind;
-    size_t offset;
-    uint64_t low, high;
-    enum err (*call)(struct options *o, const char *value,
-                     struct err_text *why);
-    const char *help;
-};
-
 /* ---- values ---- */
 
-static enum err parse_number(const char *name, const char *text, bool unit,
-                             uint64_t low, uint64_t high, uint64_t *value,
-                             struct err_text *why)
+/* A password in the arguments is overwritten, so that ps does not show it. */
+static void hide_password(char *uri)
 {
-    char *end;
-    errno = 0;
-    unsigned long long n = strtoull(text, &end, 10);
-    bool ok = text[0] >= '0' && text[0] <= '9' && errno == 0;
-    if (ok && unit && *end != '\0') {
-        static const char units[] = "kmg";
-        const char *u = strchr(units, *end | 0x20);
-        unsigned shift = u ? 10U * ((unsigned)(u - units) + 1) : 0;
-        ok = u != NULL && end[1] == '\0' && n <= (UINT64_MAX >> shift);
-        n <<= shift;
-        end += ok ? 1 : 0;
-    }
-    if (!ok || *end != '\0')
-        return err_say(why, ERR_INVALID, "--%s '%.40s': a number%s is expected",
-                       name, text, unit ? " (with k, m or g)" : "");
-    if (n < low || n > high)
-        return err_say(why, ERR_INVALID,
-                       "--%s %s: must be from %" PRIu64 " to %" PRIu64, name,
-                       text, low, high);
-    *value = n;
-    return ERR_OK;
+    char *at = strrchr(uri, '@');
+    char *from = strstr(uri, "://");
+    if (at == NULL || from == NULL || at < from)
+        return;
+    char *colon = strchr(from + 3, ':');
+    if (colon != NULL && colon < at)
+        memset(colon + 1, '*', (size_t)(at - colon - 1));
 }
 
-static enum err set_redis(struct options *o, const char *value,
-                          struct err_text *why)
+static enum err set_redis(struct options *o, char *value, struct err_text *why)
 {
-    return uri_parse(&o->uri, value, why);
+    enum err e = uri_parse(&o->uri, value, why);
+    hide_password(value);
+    return e;
 }
 
-static enum err set_capacity(struct options *o, const char *value,
+static enum err set_capacity(struct options *o, char *value,
                              struct err_text *why)
 {
     uint64_t n;
-    enum err e = parse_number("capacity", value, false, 1, 65536, &n, why);
+    enum err e = rows_number("capacity", value, false, 1, 65536, &n, why);
     if (e != ERR_OK)
         return e;
     o->queue.capacity = (long)n;
@@ -84,12 +48,12 @@ static enum err set_capacity(struct options *o, const char *value,
     return ERR_OK;
 }
 
-static enum err set_msgsize(struct options *o, const char *value,
+static enum err set_msgsize(struct options *o, char *value,
                             struct err_text *why)
 {
     uint64_t n;
-    enum err e = parse_number("msgsize", value, true, MESSAGE_SIZE_MIN,
-                              16 << 20, &n, why);
+    enum err e = rows_number("msgsize", value, true, MESSAGE_SIZE_MIN, 16 << 20,
+                             &n, why);
     if (e != ERR_OK)
         return e;
     o->queue.msgsize = (long)n;
@@ -97,19 +61,11 @@ static enum err set_msgsize(struct options *o, const char *value,
     return ERR_OK;
 }
 
-static enum err set_group(struct options *o, const char *value,
-                          struct err_text *why)
+static enum err set_group(struct options *o, char *value, struct err_text *why)
 {
-    const struct group *g = getgrnam(value);
-    uint64_t gid;
-    if (g != NULL)
-        o->group = g->gr_gid;
-    else if (parse_number("group", value, false, 0, UINT32_MAX - 1, &gid,
-                          NULL) == ERR_OK)
-        o->group = (gid_t)gid;
-    else
-        return err_say(why, ERR_INVALID, "--group '%.64s': no such group",
-                       value);
+    enum err e = rows_group(value, &o->group, why);
+    if (e != ERR_OK)
+        return e;
     /* Replies are the manager's to write through its own group. */
     if (o->group == getegid())
         return err_say(why, ERR_INVALID,
@@ -120,7 +76,7 @@ static enum err set_group(struct options *o, const char *value,
     return ERR_OK;
 }
 
-static enum err set_log_level(struct options *o, const char *value,
+static enum err set_log_level(struct options *o, char *value,
                               struct err_text *why)
 {
     if (log_level_parse(value, &o->log_level) == ERR_OK)
@@ -130,7 +86,7 @@ static enum err set_log_level(struct options *o, const char *value,
                    value);
 }
 
-static enum err set_when_down(struct options *o, const char *value,
+static enum err set_when_down(struct options *o, char *value,
                               struct err_text *why)
 {
     o->when_down_fail = strcmp(value, "fail") == 0;
@@ -140,11 +96,10 @@ static enum err set_when_down(struct options *o, const char *value,
                    value);
 }
 
-static enum err set_resp(struct options *o, const char *value,
-                         struct err_text *why)
+static enum err set_resp(struct options *o, char *value, struct err_text *why)
 {
     uint64_t n = 0;
-    enum err e = parse_number("resp", value, false, 2, 3, &n, why);
+    enum err e = rows_number("resp", value, false, 2, 3, &n, why);
     if (e == ERR_OK)
         o->resp = (int)n;
     return e;
@@ -190,8 +145,7 @@ enum err options_reload(const struct options *o, struct uri *uri,
     return e;
 }
 
-static enum err add_deny(struct options *o, const char *value,
-                         struct err_text *why)
+static enum err add_deny(struct options *o, char *value, struct err_text *why)
 {
     char list[512];
     if (strlen(value) >= sizeof(list))
@@ -206,7 +160,7 @@ static enum err add_deny(struct options *o, const char *value,
     return ERR_OK;
 }
 
-static enum err add_dedicated(struct options *o, const char *value,
+static enum err add_dedicated(struct options *o, char *value,
                               struct err_text *why)
 {
     return policy_dedicate(o->policy, value, why);
@@ -299,78 +253,24 @@ static const struct option_row rows[] = {
      "say what would be used and whether it works, and exit"},
     {"log-level", "LEVEL", CALL(set_log_level),
      "error, warn, info or debug (info)"},
+    {"help", NULL, KIND_LAST, AT(help), 0, 0, NULL, "this text"},
+    {"version", NULL, KIND_LAST, AT(version), 0, 0, NULL, "the version"},
 };
+
+static const struct option_rows table = {"mqredis-manager", rows,
+                                         sizeof(rows) / sizeof(rows[0]), 28};
 
 static void print_help(void)
 {
     printf("usage: mqredis-manager [OPTION]...\n"
            "Owns one connection to Redis and serves the processes of this host "
            "over a message queue.\n\n");
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", rows[i].name,
-                 rows[i].value ? " " : "", rows[i].value ? rows[i].value : "");
-        printf("  %-28s %s\n", left, rows[i].help);
-    }
-    printf("  %-28s %s\n  %-28s %s\n", "--help", "this text", "--version",
-           "the version");
+    rows_help(&table);
     printf(
         "\nSignals: TERM and INT answer what was taken and end, a second one "
         "ends at once; HUP reloads.\n"
         "Exit status: 0 ended in good order; 64 usage; 69 queue or folder "
         "not to be had; 75 another manager serves the channel.\n");
-}
-
-static enum err store(struct options *o, const struct option_row *row,
-                      const char *value, struct err_text *why)
-{
-    char *at = (char *)o + row->offset;
-    uint64_t n = 0;
-    enum err e;
-    switch (row->kind) {
-    case KIND_TEXT:
-        memcpy(at, &value, sizeof(value));
-        return ERR_OK;
-    case KIND_FLAG: {
-        bool yes = true;
-        memcpy(at, &yes, sizeof(yes));
-        return ERR_OK;
-    }
-    case KIND_COUNT:
-    case KIND_MS:
-    case KIND_SIZE: {
-        e = parse_number(row->name, value, row->kind == KIND_SIZE, row->low,
-                         row->high, &n, why);
-        uint32_t narrow = (uint32_t)n;
-        if (e == ERR_OK)
-            memcpy(at, &narrow, sizeof(narrow));
-        return e;
-    }
-    case KIND_BYTES:
-        e = parse_number(row->name, value, true, row->low, row->high, &n, why);
-        if (e == ERR_OK)
-            memcpy(at, &n, sizeof(n));
-        return e;
-    case KIND_CALL:
-        return row->call(o, value, why);
-    }
-    return ERR_OK;
-}
-
-/* The row for `--name` or `--name=value`; *value is NULL without `=`. */
-static const struct option_row *find_row(const char *arg, const char **value)
-{
-    if (strncmp(arg, "--", 2) != 0)
-        return NULL;
-    size_t len = strcspn(arg + 2, "=");
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        if (strlen(rows[i].name) == len &&
-            memcmp(rows[i].name, arg + 2, len) == 0) {
-            *value = arg[2 + len] == '=' ? arg + 3 + len : NULL;
-            return &rows[i];
-        }
-    }
-    return NULL;
 }
 
 static void set_defaults(struct options *o)
@@ -406,60 +306,6 @@ static void set_defaults(struct options *o)
     };
 }
 
-/* A password in the arguments is overwritten, so that ps does not show it. */
-static void hide_password(char *uri)
-{
-    char *at = strrchr(uri, '@');
-    char *from = strstr(uri, "://");
-    if (at == NULL || from == NULL || at < from)
-        return;
-    char *colon = strchr(from + 3, ':');
-    if (colon != NULL && colon < at)
-        memset(colon + 1, '*', (size_t)(at - colon - 1));
-}
-
-static enum err parse_arguments(struct options *o, int argc, char **argv,
-                                enum options_verdict *verdict,
-                                struct err_text *why)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            print_help();
-            *verdict = OPTIONS_EXIT;
-            return ERR_OK;
-        }
-        if (strcmp(argv[i], "--version") == 0) {
-            printf("mqredis-manager %s\n", PROJECT_VERSION);
-            *verdict = OPTIONS_EXIT;
-            return ERR_OK;
-        }
-        const char *value;
-        const struct option_row *row = find_row(argv[i], &value);
-        if (row == NULL)
-            return err_say(why, ERR_INVALID,
-                           "unknown option '%.60s': see mqredis-manager --help",
-                           argv[i]);
-        char *text = argv[i];
-        if (row->kind == KIND_FLAG) {
-            if (value != NULL)
-                return err_say(why, ERR_INVALID, "--%s takes no value",
-                               row->name);
-            value = "";
-        } else if (value == NULL) {
-            if (i + 1 == argc)
-                return err_say(why, ERR_INVALID, "--%s needs a value: %s",
-                               row->name, row->value);
-            value = text = argv[++i];
-        }
-        enum err e = store(o, row, value, why);
-        if (row->call == set_redis)
-            hide_password(text);
-        if (e != ERR_OK)
-            return e;
-    }
-    return ERR_OK;
-}
-
 enum err options_parse(struct options *o, int argc, char **argv,
                        enum options_verdict *verdict, struct err_text *why)
 {
@@ -468,7 +314,15 @@ enum err options_parse(struct options *o, int argc, char **argv,
     enum err e = policy_new(&o->policy);
     if (e != ERR_OK)
         return err_say(why, e, "out of memory");
-    e = parse_arguments(o, argc, argv, verdict, why);
+    e = rows_parse(&table, o, argc, argv, why);
+    if (e == ERR_OK && (o->help || o->version)) {
+        if (o->help)
+            print_help();
+        else
+            puts("mqredis-manager " PROJECT_VERSION);
+        *verdict = OPTIONS_EXIT;
+        return ERR_OK;
+    }
     const char *auth = getenv("REDISCLI_AUTH");
     if (e == ERR_OK && o->password_file != NULL)
         e = read_password(&o->uri, o->password_file, why);

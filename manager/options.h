@@ -53,6 +53,7 @@ struct options {
     uint32_t drain_timeout_ms;
     const char *password_file; /* NULL: none */
     struct policy *policy;     /* owned */
+    bool help, version;
 };
 
 enum options_verdict { OPTIONS_RUN, OPTIONS_EXIT };

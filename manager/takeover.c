@@ -1,4 +1,4 @@
-/* The steps of a takeover, each side's. manager.c walks them. */
+/* The steps of a takeover, each side's. succession.c walks them. */
 #include "manager/takeover.h"
 
 #include <errno.h>

@@ -441,13 +441,14 @@ START_TEST(test_options_that_are_wrong)
         const char *says;
     } cases[] = {
         {{"mqredis-gateway"}, "nowhere to listen: give --socket PATH, or"},
-        {{"mqredis-gateway", "--port", "x"}, "--port 'x': 0 to 65535"},
+        {{"mqredis-gateway", "--port", "x"},
+         "--port 'x': a number from 0 to 65535"},
         {{"mqredis-gateway", "--port", "0", "--bind", "0.0.0.0"},
          "--bind '0.0.0.0': only loopback addresses"},
         {{"mqredis-gateway", "--bind", "::", "--port", "0"},
          "--bind '::': only loopback addresses"},
         {{"mqredis-gateway", "--mode", "9", "--port", "0"}, "--mode '9'"},
-        {{"mqredis-gateway", "--nonsense"}, "no option '--nonsense'"},
+        {{"mqredis-gateway", "--nonsense"}, "unknown option '--nonsense'"},
         {{"mqredis-gateway", "--port"}, "--port needs a value"},
         {{"mqredis-gateway", "--max-clients", "0"}, "--max-clients '0'"},
         {{"mqredis-gateway", "--channel", "a b", "--port", "0"}, "a b"},

@@ -3,10 +3,11 @@
  * run counted, with each errno it can give, once, and from then on. All of
  * them with MQREDIS_LONG=1, else a sample.
  *
- *     FAULTS_POINTS=200       size of the sample
- *     FAULTS_SEED=1           which ones
- *     FAULTS_EACH=2           of each kind (function, errno, once or on) so
- * many FAULTS_ONLY="self read EIO"   only what begins so (see faults_name)
+ *     FAULTS_POINTS=200           size of the sample
+ *     FAULTS_SEED=1               which ones
+ *     FAULTS_EACH=2               so many of each kind (function, errno,
+ *                                 once or on)
+ *     FAULTS_ONLY="self read EIO" only what begins so (see faults_name)
  */
 #ifndef TESTS_FAULTS_SWEEP_H
 #define TESTS_FAULTS_SWEEP_H

@@ -107,10 +107,9 @@ const struct channel_view *gateway_view(struct gateway *g)
 /* ---- beginning ---- */
 
 /* As many descriptors as clients may need, or fewer clients. */
-static void fit_limits(struct gateway *g, struct options *o)
+static void fit_limits(struct options *o)
 {
     struct rlimit limit;
-    (void)g;
     uint64_t other =
         FDS_OTHER + BLOCKING_WINDOW + (uint64_t)o->max_topics * FDS_PER_TOPIC;
     uint64_t need = other + o->max_clients;
@@ -175,7 +174,7 @@ enum err gateway_init(struct gateway *g, struct options *o,
         .now_ns = clock_ns(),
         .view = {.resp = 2, .message_size = 8192},
     };
-    fit_limits(g, o);
+    fit_limits(o);
     g->scratch = malloc((size_t)2 * READ_SIZE);
     if (g->scratch == NULL)
         return err_say(why, ERR_NOMEM, "out of memory");

@@ -1,71 +1,24 @@
-/* Options are one table, from which parsing and --help come. */
+/* The gateway's options: one table (see cli/rows.h), and what needs more than a
+ * row. */
 #include "workers/gateway/options.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/rows.h"
 #include "workers/mqredis.h"
-
-enum kind {
-    KIND_TEXT,  /* const char * */
-    KIND_FLAG,  /* bool */
-    KIND_COUNT, /* uint32_t */
-    KIND_BYTES, /* uint64_t; k, m, g are known */
-    KIND_CALL
-};
-
-struct row {
-    const char *name;
-    const char *value; /* what --help calls it; NULL: it has none */
-    enum kind kind;
-    size_t offset;
-    uint64_t low, high;
-    enum err (*call)(struct options *o, char *value, struct err_text *why);
-    const char *help;
-};
-
-/* A whole number without sign, with `suffix` also 64k, 16m, 1g. */
-static bool parse_number(const char *text, bool suffix, uint64_t low,
-                         uint64_t high, uint64_t *value)
-{
-    char *end;
-    errno = 0;
-    assert(text != NULL); /* only a flag has none */
-    if (text[0] < '0' || text[0] > '9')
-        return false;
-    unsigned long long n = strtoull(text, &end, 10);
-    if (errno != 0)
-        return false;
-    unsigned shift = 0;
-    if (suffix && *end != '\0') {
-        shift = *end == 'k' || *end == 'K'   ? 10
-                : *end == 'm' || *end == 'M' ? 20
-                : *end == 'g' || *end == 'G' ? 30
-                                             : 0;
-        if (shift == 0)
-            return false;
-        end++;
-    }
-    if (*end != '\0' || n > (UINT64_MAX >> shift))
-        return false;
-    *value = (uint64_t)n << shift;
-    return *value >= low && *value <= high;
-}
 
 static enum err set_port(struct options *o, char *value, struct err_text *why)
 {
     uint64_t n;
-    if (!parse_number(value, false, 0, 65535, &n))
-        return err_say(why, ERR_INVALID,
-                       "--port '%.40s': 0 to 65535 is expected", value);
-    o->port = (int)n;
-    return ERR_OK;
+    enum err e = rows_number("port", value, false, 0, 65535, &n, why);
+    if (e == ERR_OK)
+        o->port = (int)n;
+    return e;
 }
 
 static enum err set_timeout(struct options *o, char *value,
@@ -76,12 +29,10 @@ static enum err set_timeout(struct options *o, char *value,
         o->timeout_ms = -1;
         return ERR_OK;
     }
-    if (!parse_number(value, false, 1, INT32_MAX, &n))
-        return err_say(why, ERR_INVALID,
-                       "--timeout '%.40s': milliseconds are expected, or -1",
-                       value);
-    o->timeout_ms = (int64_t)n;
-    return ERR_OK;
+    enum err e = rows_number("timeout", value, false, 1, INT32_MAX, &n, why);
+    if (e == ERR_OK)
+        o->timeout_ms = (int64_t)n;
+    return e;
 }
 
 static enum err set_mode(struct options *o, char *value, struct err_text *why)
@@ -100,16 +51,7 @@ static enum err set_mode(struct options *o, char *value, struct err_text *why)
 
 static enum err set_group(struct options *o, char *value, struct err_text *why)
 {
-    uint64_t n;
-    const struct group *g = getgrnam(value);
-    if (g != NULL)
-        o->group = g->gr_gid;
-    else if (parse_number(value, false, 0, UINT32_MAX - 1, &n))
-        o->group = (gid_t)n;
-    else
-        return err_say(why, ERR_INVALID, "--group '%.40s': no such group",
-                       value);
-    return ERR_OK;
+    return rows_group(value, &o->group, why);
 }
 
 static enum err keep_password(struct options *o, const char *value, size_t len,
@@ -157,7 +99,7 @@ static enum err read_password(struct options *o, char *path,
 #define AT(field) offsetof(struct options, field)
 #define CALL(function) KIND_CALL, 0, 0, 0, function
 
-static const struct row rows[] = {
+static const struct option_row rows[] = {
     {"channel", "NAME", KIND_TEXT, AT(channel), 0, 0, NULL,
      "the manager's channel ($MQREDIS_CHANNEL, else \"default\")"},
     {"socket", "PATH", KIND_TEXT, AT(socket), 0, 0, NULL,
@@ -191,86 +133,23 @@ static const struct row rows[] = {
      NULL, "all of them together (1g)"},
     {"drain-timeout", "MS", KIND_COUNT, AT(drain_timeout_ms), 0, 86400000, NULL,
      "for answering what is in flight, when told to end (5000)"},
-    {"help", NULL, KIND_FLAG, AT(help), 0, 0, NULL, "print this"},
-    {"version", NULL, KIND_FLAG, AT(version), 0, 0, NULL, "print the version"},
+    {"help", NULL, KIND_LAST, AT(help), 0, 0, NULL, "print this"},
+    {"version", NULL, KIND_LAST, AT(version), 0, 0, NULL, "print the version"},
 };
 
-#define ROWS (sizeof(rows) / sizeof(rows[0]))
+static const struct option_rows table = {"mqredis-gateway", rows,
+                                         sizeof(rows) / sizeof(rows[0]), 24};
 
 void options_help(void)
 {
     printf("Usage: mqredis-gateway --socket PATH | --port N [OPTION]...\n"
            "Lets any Redis client send through the connection that this host "
            "shares.\n\n");
-    for (size_t i = 0; i < ROWS; i++) {
-        char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", rows[i].name,
-                 rows[i].value ? " " : "", rows[i].value ? rows[i].value : "");
-        printf("  %-24s %s\n", left, rows[i].help);
-    }
+    rows_help(&table);
     printf("\nSignals: TERM and INT answer what is in flight and end, a second "
            "one ends at\nonce; USR1 prints the counters.\n"
            "Exit status: 0 ended in good order; 64 usage; 69 cannot listen; 75 "
            "another\ngateway listens there.\n");
-}
-
-static const struct row *find_row(const char *arg, const char **value)
-{
-    if (strcmp(arg, "-h") == 0)
-        arg = "--help";
-    else if (strcmp(arg, "-V") == 0)
-        arg = "--version";
-    else if (strcmp(arg, "-c") == 0)
-        arg = "--channel";
-    *value = NULL;
-    if (strncmp(arg, "--", 2) != 0)
-        return NULL;
-    size_t len = strcspn(arg + 2, "=");
-    for (size_t i = 0; i < ROWS; i++) {
-        if (strlen(rows[i].name) != len ||
-            memcmp(rows[i].name, arg + 2, len) != 0)
-            continue;
-        if (arg[2 + len] == '=')
-            *value = arg + 3 + len;
-        return &rows[i];
-    }
-    return NULL;
-}
-
-static enum err store(struct options *o, const struct row *row, char *value,
-                      struct err_text *why)
-{
-    char *at = (char *)o + row->offset;
-    uint64_t n = 0;
-    switch (row->kind) {
-    case KIND_TEXT:
-        memcpy(at, &value, sizeof(value));
-        return ERR_OK;
-    case KIND_FLAG: {
-        bool yes = true;
-        memcpy(at, &yes, sizeof(yes));
-        return ERR_OK;
-    }
-    case KIND_COUNT:
-    case KIND_BYTES:
-        if (!parse_number(value, row->kind == KIND_BYTES, row->low, row->high,
-                          &n))
-            return err_say(why, ERR_INVALID,
-                           "--%s '%.40s': a number from %llu to %llu is "
-                           "expected",
-                           row->name, value, (unsigned long long)row->low,
-                           (unsigned long long)row->high);
-        if (row->kind == KIND_BYTES) {
-            memcpy(at, &n, sizeof(n));
-        } else {
-            uint32_t narrow = (uint32_t)n;
-            memcpy(at, &narrow, sizeof(narrow));
-        }
-        return ERR_OK;
-    case KIND_CALL:
-        return row->call(o, value, why);
-    }
-    return ERR_OK;
 }
 
 static void set_defaults(struct options *o)
@@ -297,25 +176,9 @@ enum err options_parse(struct options *o, int argc, char **argv,
                        struct err_text *why)
 {
     set_defaults(o);
-    for (int i = 1; i < argc; i++) {
-        const char *given;
-        const struct row *row = find_row(argv[i], &given);
-        char *value = NULL;
-        if (row == NULL)
-            return err_say(why, ERR_INVALID, "no option '%.40s': see --help",
-                           argv[i]);
-        if (row->value == NULL && given != NULL)
-            return err_say(why, ERR_INVALID, "--%s takes no value", row->name);
-        if (row->value != NULL) {
-            if (given == NULL && i + 1 == argc)
-                return err_say(why, ERR_INVALID,
-                               "--%s needs a value: see --help", row->name);
-            value = given != NULL ? argv[i] + (given - argv[i]) : argv[++i];
-        }
-        enum err e = store(o, row, value, why);
-        if (e != ERR_OK)
-            return e;
-    }
+    enum err e = rows_parse(&table, o, argc, argv, why);
+    if (e != ERR_OK)
+        return e;
     if (!o->help && !o->version && o->socket == NULL && o->port < 0)
         return err_say(why, ERR_INVALID,
                        "nowhere to listen: give --socket PATH, or --port N");

@@ -1,0 +1,52 @@
+/*
+ * A manager of which calls may fail, from launch to end, and what must hold
+ * then: it ends as its manual says and with a line that says why, and what it
+ * leaves is in nobody's way.
+ */
+#ifndef TESTS_FAULTS_LIFE_H
+#define TESTS_FAULTS_LIFE_H
+
+#include <stdbool.h>
+
+#include "ipc/channel.h"
+#include "tests/faults/scene.h"
+
+struct life {
+    struct e2e_manager m;
+    bool ready, ended;
+    int status; /* once it has ended, as waitpid gives it */
+    char queue[CHANNEL_QUEUE_NAME_MAX + 2];
+};
+
+enum mood {
+    SOUND, /* nothing fails */
+    ARMED, /* calls fail */
+    READY, /* they may, once the plan is armed */
+};
+
+/* Launches one and waits until it is ready or has ended; or is still trying,
+ * after a while. `options` come before the scene's own. */
+void life_launch(struct scene *s, struct life *l, const char *channel,
+                 enum mood mood, const char *options);
+
+/* Whether it has ended by now. */
+bool life_ended(struct life *l);
+
+/* Notes the name of its queue, so that it can be looked for when the folder is
+ * gone. */
+void life_note_queue(struct life *l);
+
+/* Writes a line to its control FIFO, if there is one. */
+void life_order(const struct life *l, const char *line);
+
+/* Waits until the log has this text; or for some time. */
+void life_await(struct life *l, const char *text);
+
+/* Ends it with SIGTERM, unless it has ended, and judges how it did. */
+void life_end(struct scene *s, struct life *l);
+
+/* What must hold after the managers of a channel have ended, some with calls
+ * that failed. */
+void life_look_back(struct scene *s, const struct life *l);
+
+#endif
