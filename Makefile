@@ -146,7 +146,8 @@ PROGRAMS += mqredis-worker libmqredis.a libmqredis.so.1
 PROGRAMS += $(if $(LIBEDIT),mqredis-prompt)
 PROGRAMS += mqredis-manager mqredis-gateway
 PROGRAMS += mqredis-server mqstat
-PROGRAMS += mqredis-run mqredis-bench mqredis-bench-watching
+PROGRAMS += mqredis-run mqredis-bench mqredis-bench-watching \
+            mqredis-bench-cluster
 PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
@@ -450,6 +451,11 @@ $(BUILD)/mqredis-bench-watching: $(BUILD)/obj/tools/bench/watching.o \
 		$(STAGE_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libmqredis.a \
 		$(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) -lm $(LIBS)
+
+$(BUILD)/mqredis-bench-cluster: $(BUILD)/obj/tools/bench/cluster.o \
+		$(STAGE_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libmqredis.a \
+		$(BUILD)/libipc.a
+	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)
 
 # ---- running ---------------------------------------------------------------
 

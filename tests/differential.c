@@ -440,6 +440,23 @@ bool diff_is(const struct diff_command *command, const char *name)
            strncasecmp(command->args[0].data, name, strlen(name)) == 0;
 }
 
+static bool is_of(const struct diff_arg *arg, const struct diff_arg pool[],
+                  size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (arg->data == pool[i].data && arg->len == pool[i].len)
+            return true;
+    return false;
+}
+
+/* By address, for the empty key is also an empty value: but the compiler may
+ * have made one of equal literals, so such a one counts as neither. */
+bool diff_is_key(const struct diff_arg *arg)
+{
+    return arg->len > 0 &&
+           (is_of(arg, keys, COUNT(keys)) || is_of(arg, lists, COUNT(lists)));
+}
+
 char *diff_encode(const struct diff_command *command, size_t *len)
 {
     size_t size = 32;

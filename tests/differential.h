@@ -41,6 +41,9 @@ void diff_generate(uint64_t *state, bool in_multi, struct diff_command *out);
 /* Whether its name is this, in any case. */
 bool diff_is(const struct diff_command *command, const char *name);
 
+/* Whether an argument is one of the generator's keys (of strings or lists). */
+bool diff_is_key(const struct diff_arg *arg);
+
 /* Encodes it as RESP; the caller frees the bytes. */
 char *diff_encode(const struct diff_command *command, size_t *len);
 
