@@ -505,7 +505,7 @@ LINT_CC    ?= gcc
 LINT_STEPS ?= 20000
 LINT_FLAGS := -std=c17 -D_GNU_SOURCE -I. -Iworkers \
               $(if $(HIREDIS),-DHAVE_HIREDIS)
-LINT_SRC   ?= $(sort $(shell find ipc cli manager server workers tools tests \
+LINT_SRC   ?= $(sort $(shell find ipc manager server workers tools tests \
                 -name '*.c' -not -path '*/node_modules/*'))
 LINT_SH    := $(shell grep -lE '^\#!/bin/(ba)?sh' tests/* tools/* .ci/* \
                 2>/dev/null)
