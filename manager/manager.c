@@ -116,7 +116,9 @@ void manager_connection_changed(void *context, struct conn *c)
             status_count(m->status, COUNTER_disconnects, 1);
             log_warn("lost the connection to %s: %s; reconnecting", m->server,
                      c->error.text);
-        } else if (log_limit_pass(&m->retry_limit, 1)) {
+        } else if (strcmp(m->retry_error.text, c->error.text) != 0 ||
+                   log_limit_pass(&m->retry_limit, 1)) {
+            m->retry_error = c->error;
             log_warn("cannot connect to %s: %s; trying again", m->server,
                      c->error.text);
         }

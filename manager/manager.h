@@ -63,6 +63,7 @@ struct manager {
     uint64_t watchdog_ns;        /* next */
     struct capture learn;        /* the server's COMMAND */
     struct log_limit retry_limit;
+    struct err_text retry_error; /* of an attempt to connect, told last */
     char server[160];
     int exit_status;
 };

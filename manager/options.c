@@ -1,4 +1,4 @@
-/* The manager's options: one table (see cli/rows.h), and what needs more than a
+/* The manager's options: one table (see ipc/rows.h), and what needs more than a
  * row. */
 #include "manager/options.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/rows.h"
+#include "ipc/rows.h"
 #include "ipc/channel.h"
 #include "ipc/message.h"
 #include "ipc/version.h"

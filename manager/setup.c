@@ -140,10 +140,10 @@ static enum err build(struct manager *m, struct err_text *why)
     m->answers.max_reply = o->max_reply;
     m->answers.between = manager_make_room;
     m->answers.between_context = m;
-    enum err e = readers_init(&m->readers, &m->loop, m->status,
-                              m->channel.reply_fd, m->channel.payload_fd,
-                              max_clients, o->reader_backlog, o->total_backlog,
-                              seed);
+    enum err e =
+        readers_init(&m->readers, &m->loop, m->status, m->channel.reply_fd,
+                     m->channel.payload_fd, max_clients, o->reader_backlog,
+                     o->total_backlog, seed);
     if (e == ERR_OK)
         e = routes_init(&m->routes, &m->loop, &m->answers, &m->conn_options,
                         o->connections, o->bulk_connections > 0,
@@ -267,6 +267,21 @@ static enum err start(struct manager *m, int *exit_status, struct err_text *why)
     return e == ERR_OK ? build(m, why) : e;
 }
 
+/* What a start that failed has made goes. A channel that has a queue is more
+ * than that: senders may hold it. */
+static void undo(struct manager *m)
+{
+    struct estate estate = manager_estate(m);
+    if (m->lock_fd < 0)
+        return;
+    if (m->rx.mq != (mqd_t)-1)
+        clean_up(&estate);
+    else if (faccessat(m->channel.dirfd, "queue", F_OK, AT_SYMLINK_NOFOLLOW) <
+                 0 &&
+             errno == ENOENT)
+        channel_remove(&m->channel);
+}
+
 enum err manager_start(struct manager *m, const struct options *o,
                        int *exit_status, struct err_text *why)
 {
@@ -284,9 +299,7 @@ enum err manager_start(struct manager *m, const struct options *o,
     else
         err_say(why, e, "cannot make an event loop: %s", strerror(errno));
     if (e != ERR_OK) {
-        struct estate estate = manager_estate(m);
-        if (m->lock_fd >= 0 && m->rx.mq != (mqd_t)-1)
-            clean_up(&estate);
+        undo(m);
         guardian_dismiss(&m->guardian);
         manager_release(m);
         return e;

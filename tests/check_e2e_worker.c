@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -156,6 +157,25 @@ START_TEST(test_unreachable_redis_is_said_once)
     ck_assert(UNTIL(strstr(e2e_log(&manager), "refused") != NULL));
     ck_assert_ptr_nonnull(strstr(e2e_log(&manager), "127.0.0.1:1"));
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+}
+END_TEST
+
+/* A user's queues are full, as RLIMIT_MSGQUEUE says: 69, and no folder that
+ * looks like a channel's. */
+START_TEST(test_no_room_for_a_queue_leaves_nothing)
+{
+    struct rlimit old, none;
+    char dir[256];
+    ck_assert_int_eq(getrlimit(RLIMIT_MSGQUEUE, &old), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = old.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_MSGQUEUE, &none), 0);
+    RUN(&out, "mqredis-manager", "--channel", "roomless", "--redis",
+        "redis://127.0.0.1:1");
+    ck_assert_int_eq(setrlimit(RLIMIT_MSGQUEUE, &old), 0);
+    assert_line("no room", 69, "RLIMIT_MSGQUEUE");
+    snprintf(dir, sizeof(dir), "%s/roomless", getenv("MQREDIS_DIR"));
+    ck_assert_int_eq(access(dir, F_OK), -1);
+    ck_assert_int_eq(errno, ENOENT);
 }
 END_TEST
 
@@ -417,6 +437,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, test_a_mistake_gets_one_line, 0,
                         sizeof(mistakes) / sizeof(mistakes[0]));
     tcase_add_test(t, test_unreachable_redis_is_said_once);
+    tcase_add_test(t, test_no_room_for_a_queue_leaves_nothing);
     e2e_add(t, test_second_manager_is_refused);
     e2e_add(t, test_exit_codes_of_answers);
     e2e_add(t, test_exit_codes_of_deadlines);

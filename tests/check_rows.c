@@ -1,6 +1,6 @@
 /* Options as rows of a table: every form of a word, every kind of value, and
  * one clear line for each that is wrong. */
-#include "cli/rows.h"
+#include "ipc/rows.h"
 
 #include <check.h>
 #include <stdlib.h>

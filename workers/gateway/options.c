@@ -1,4 +1,4 @@
-/* The gateway's options: one table (see cli/rows.h), and what needs more than a
+/* The gateway's options: one table (see ipc/rows.h), and what needs more than a
  * row. */
 #include "workers/gateway/options.h"
 
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/rows.h"
+#include "ipc/rows.h"
 #include "workers/mqredis.h"
 
 static enum err set_port(struct options *o, char *value, struct err_text *why)

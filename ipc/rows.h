@@ -7,8 +7,8 @@
  * -h, -V and -c are short for --help, --version and --channel where a program
  * has those. Asks nobody, prints only where it says so.
  */
-#ifndef CLI_ROWS_H
-#define CLI_ROWS_H
+#ifndef IPC_ROWS_H
+#define IPC_ROWS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* Options as rows of a table. */
-#include "cli/rows.h"
+#include "ipc/rows.h"
 
 #include <errno.h>
 #include <grp.h>
