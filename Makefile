@@ -78,9 +78,14 @@ SERVER_SRC := server/admin.c server/blocking.c server/buffer.c server/client.c \
 
 # TLS where OpenSSL's headers are; OPENSSL= (empty) leaves it out.
 OPENSSL ?= $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
+# Where a command's keys are, and commands in parts: beside the manager, its suites and fuzz targets.
+keyspec_src := manager/keyspec.c manager/keyspec_learn.c \
+               manager/keyspec_look.c manager/keyspec_table.c
+scatter_src := manager/scatter.c manager/gather.c manager/gather_result.c
 MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/check.c manager/control.c manager/described.c \
                manager/framed.c manager/notify.c \
+               $(keyspec_src) $(scatter_src) \
                manager/patience.c manager/segments.c manager/setup.c \
                manager/slot.c manager/step.c manager/succession.c \
                manager/takeover.c \
@@ -177,6 +182,16 @@ policy_tests := check_policy check_policy_server check_policy_step
 $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
+
+TESTS += check_slot check_keyspec
+keyspec_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(keyspec_src) $(walk_src) \
+               manager/framed.c manager/slot.c) \
+               $(BUILD)/obj/tests/support_keyspec.o $(support)
+EXTRA_check_slot := $(BUILD)/obj/manager/slot.o
+EXTRA_check_keyspec := $(keyspec_obj)
+EXTRA_check_keyspec_server := $(keyspec_obj) \
+                              $(BUILD)/obj/tests/support_redis.o
+EXTRA_check_scatter := $(keyspec_obj) $(scatter_src:%.c=$(BUILD)/obj/%.o)
 
 TESTS += check_subscriber check_pushes
 EXTRA_check_subscriber := $(BUILD)/obj/manager/subscriber.o \
@@ -339,6 +354,9 @@ SRC_fuzz_uri := manager/uri.c
 FUZZ += fuzz_stream
 SRC_fuzz_stream := manager/pushes.c manager/topics.c manager/buffer.c
 SRC_fuzz_policy := $(policy_src)
+
+SRC_fuzz_scatter := $(keyspec_src) $(scatter_src) $(walk_src) \
+                    manager/framed.c manager/slot.c
 FUZZ += fuzz_gateway
 SRC_fuzz_gateway := $(patsubst %,workers/gateway/%.c,parse translate catalog \
                     buffer commands)

@@ -93,15 +93,17 @@ MUST_CHECK enum err keyspecs_learn(struct keyspecs *keyspecs, const char *reply,
  * refused there. GET, SET and their like cost one look into a hash table and
  * one CRC; nothing is ever allocated.
  *
- * ERR_PROTO: not one whole command. ERR_INVALID: KEYSPEC_LARGE_KEY. *way is
- * written on success only.
+ * `command` is one that framed_next gave, or was checked as thoroughly: it is
+ * walked over as far as its keys need it. ERR_PROTO: not in the form of a run,
+ * as far as that was seen. ERR_INVALID: KEYSPEC_LARGE_KEY. *way is written on
+ * success only.
  */
 MUST_CHECK enum err keyspecs_way(const struct keyspecs *keyspecs,
                                  const struct framed *command, struct way *way);
 
-/* Which arguments are keys (COMMAND GETKEYS), in the order of their finding:
- * up to `max` of them at `where`, *count says how many there are. As above.
- * ERR_INVALID: Redis would call the arguments wrong. */
+/* Which arguments are keys (COMMAND GETKEYS), in the order of the server's
+ * specifications: up to `max` of them at `where`, *count says how many there
+ * are; 0 for a command that Redis refuses, too. ERR_PROTO. */
 MUST_CHECK enum err keyspecs_keys(const struct keyspecs *keyspecs,
                                   const struct framed *command, uint32_t *where,
                                   uint32_t max, uint32_t *count);

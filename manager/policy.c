@@ -38,58 +38,21 @@ static bool word_is(const struct resp_arg *arg, const char *word)
     return len == strlen(word) && strncasecmp(arg->data, word, len) == 0;
 }
 
-/* A name's first and last eight bytes (of a shorter one fewer, filled up). */
-struct ends {
-    uint64_t first, last;
-};
-
-static inline struct ends ends_of(const char *name, size_t len)
-{
-    struct ends ends = {~UINT64_C(0), ~UINT64_C(0)};
-    if (len >= 8) {
-        memcpy(&ends.first, name, 8);
-        memcpy(&ends.last, name + len - 8, 8);
-    } else if (len >= 4) {
-        uint32_t first, last;
-        memcpy(&first, name, 4);
-        memcpy(&last, name + len - 4, 4);
-        ends.first = ends.first << 32 | first;
-        ends.last = ends.last << 32 | last;
-    } else if (len > 0) {
-        ends.first = ends.first << 8 | (unsigned char)name[0];
-        ends.last = ends.last << 8 | (unsigned char)name[len / 2];
-        ends.last = ends.last << 8 | (unsigned char)name[len - 1];
-    }
-    return ends;
-}
-
 static inline bool has_zero(const char *name, size_t len)
 {
     const uint64_t low = UINT64_C(0x0101010101010101);
     const uint64_t high = UINT64_C(0x8080808080808080);
-    struct ends e = ends_of(name, len);
+    struct name_ends e = name_ends(name, len);
     if ((((e.first - low) & ~e.first) | ((e.last - low) & ~e.last)) & high)
         return true;
     return len > 16 && memchr(name, '\0', len) != NULL;
-}
-
-/* Of the name in any case: its ends and its length. Clearing bit 5 makes
- * letters upper case and mixes up a few other bytes, which only costs a
- * comparison. */
-static inline uint32_t hash_of(const char *name, size_t len)
-{
-    const uint64_t upper = UINT64_C(0xdfdfdfdfdfdfdfdf);
-    struct ends e = ends_of(name, len);
-    uint64_t a = ((e.first & upper) ^ len) * UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t b = ((e.last & upper) ^ a >> 32) * UINT64_C(0xc2b2ae3d27d4eb4f);
-    return (uint32_t)((a ^ b) >> 32);
 }
 
 /* The name's entry, or the empty slot where it would be. */
 static struct policy_entry *slot_of(struct policy_entry *slots, uint32_t mask,
                                     const char *name, size_t len)
 {
-    uint32_t hash = hash_of(name, len);
+    uint32_t hash = name_hash(name, len);
     for (uint32_t i = hash & mask;; i = (i + 1) & mask) {
         struct policy_entry *e = &slots[i];
         if (e->name == NULL || (e->hash == hash && e->len == len &&
@@ -101,7 +64,7 @@ static struct policy_entry *slot_of(struct policy_entry *slots, uint32_t mask,
 static const struct policy_entry *find(const struct policy *policy,
                                        const char *name, size_t len)
 {
-    if (len > POLICY_KEY_MAX)
+    if (len > NAME_KEY_MAX)
         return NULL;
     const struct policy_entry *e =
         slot_of(policy->slots, policy->mask, name, len);
@@ -112,7 +75,7 @@ static const struct policy_entry *find_sub(const struct policy *policy,
                                            const struct policy_entry *container,
                                            const struct resp_arg *sub)
 {
-    char key[POLICY_KEY_MAX];
+    char key[NAME_KEY_MAX];
     size_t len = word_len(sub);
     if (len == 0 || container->len + 1 + len > sizeof(key))
         return NULL;
@@ -149,7 +112,7 @@ static struct policy_entry *put(struct build *b, const char *key, size_t len)
     if (e->name == NULL) {
         e->name = key;
         e->len = (uint8_t)len;
-        e->hash = hash_of(key, len);
+        e->hash = name_hash(key, len);
         e->kind = RULE_PASSES;
     }
     return e;
@@ -238,7 +201,7 @@ static size_t show_word(char *out, const struct resp_arg *arg)
     size_t len = arg->data == NULL ? 0 : arg->len;
     size_t shown = len < NAME_SHOWN ? len : NAME_SHOWN;
     for (size_t i = 0; i < shown; i++) {
-        unsigned char c = (unsigned char)policy_upper(arg->data[i]);
+        unsigned char c = (unsigned char)name_upper(arg->data[i]);
         if (c > ' ' && c < 0x7f) {
             *p++ = (char)c;
         } else {
@@ -312,12 +275,12 @@ static bool streams_block(uint32_t argc, const struct resp_arg *argv)
 /* Whether the command may change data, for a WAIT that comes after it. */
 static bool may_write(const struct policy *policy, const struct resp_arg *name)
 {
-    char key[POLICY_WORD_MAX + 1];
+    char key[NAME_WORD_MAX + 1];
     uint64_t categories;
-    if (name->len > POLICY_WORD_MAX)
+    if (name->len > NAME_WORD_MAX)
         return true;
     for (size_t i = 0; i < name->len; i++)
-        key[i] = policy_upper(name->data[i]);
+        key[i] = name_upper(name->data[i]);
     key[name->len] = '\0';
     return !policy_categories_of(policy, key, &categories) ||
            (categories &

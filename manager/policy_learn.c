@@ -112,7 +112,7 @@ static bool is_key(const char *what, size_t len)
             barred = true;
             word = 0;
         } else if (c <= ' ' || c > '~' || c == '@' || c == ',' || c == '"' ||
-                   ++word > POLICY_WORD_MAX) {
+                   ++word > NAME_WORD_MAX) {
             return false;
         }
     }
@@ -168,7 +168,7 @@ static enum err add_wish(struct policy *policy, const char *name, size_t len,
     if (w == NULL)
         return err_say(why, ERR_NOMEM, "%s: out of memory", option);
     for (size_t i = 0; i < len; i++)
-        w->name[i] = policy_upper(name[i]);
+        w->name[i] = name_upper(name[i]);
     w->name[len] = '\0';
     w->dedicate = dedicate;
     w->next = policy->wishes;
@@ -324,7 +324,7 @@ static enum err keep(struct learning *l, const char *name, size_t len,
         return e;
     char *key = learned->names + learned->names_len;
     for (size_t i = 0; i < len; i++)
-        key[i] = policy_upper(name[i]);
+        key[i] = name_upper(name[i]);
     key[len] = '\0';
 
     const struct policy_known *known =

@@ -7,6 +7,7 @@
 #ifndef MANAGER_POLICY_TABLE_H
 #define MANAGER_POLICY_TABLE_H
 
+#include "manager/names.h"
 #include "manager/policy.h"
 
 /* ---- the table (policy_table.c) ---- */
@@ -52,8 +53,6 @@ extern const size_t policy_nbuiltin;
 
 /* ---- a policy ---- */
 
-#define POLICY_WORD_MAX 64                       /* of a command's name */
-#define POLICY_KEY_MAX (2 * POLICY_WORD_MAX + 1) /* COMMAND|SUBCOMMAND */
 #define POLICY_CATEGORIES 64
 #define POLICY_CATEGORY_MAX 32 /* of a category's name, with its NUL */
 #define POLICY_WISHES 1024     /* --deny and --dedicated together */
@@ -117,11 +116,5 @@ bool policy_categories_of(const struct policy *policy, const char *key,
 
 /* The rule of that name, or NULL. */
 const struct policy_rule *policy_rule_of(const char *key);
-
-/* Letters of ASCII only, whatever the locale. */
-static inline char policy_upper(char c)
-{
-    return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
-}
 
 #endif

@@ -39,10 +39,12 @@ struct scatter {
 /*
  * Splits a command whose way is SPREAD_SPLIT. Keys of one slot stay together
  * and in their order, so the last of two values for one key wins as in one
- * MSET. The parts' bytes are together about as many as the command's, and a
- * head of 30 bytes and the name for each.
- * ERR_LIMIT: more than `most_parts`. ERR_NOMEM. ERR_PROTO: not such a command,
- * or a large argument that has no blob. Nothing is to be released then.
+ * MSET. Large arguments stay in their file: each goes with its part's blobs.
+ * The parts' bytes are together as many as the command's, and for each part a
+ * head and the name more.
+ * ERR_LIMIT: more than `most_parts`. ERR_NOMEM. ERR_INVALID: KEYSPEC_LARGE_KEY.
+ * ERR_PROTO: not such a command, or a large argument has no blob. Nothing is to
+ * be released then.
  */
 MUST_CHECK enum err scatter_split(struct scatter *scatter,
                                   const struct framed *command,
@@ -55,15 +57,16 @@ void scatter_release(struct scatter *scatter);
 
 /*
  * Takes one reply for each of `nparts` parts, in any order, and keeps of it
- * only what the join needs: a number, or the bytes (ORDER, CONCAT, UNION,
- * MAP_SUM, AND and OR of arrays).
+ * only what the join needs: a number, one reply, or the bytes of all (ORDER,
+ * CONCAT, UNION).
  *
  * Errors: if any part's reply is an error, the whole is an error: that of the
  * first such part (by number, not by time), whatever the others did; what they
  * did stays done. FIRST_OK: the first part that is no error; if all are, the
- * first whose error is not -NOTBUSY, else part 0's. ANY: an error counts only
- * if every other reply is nil. A reply that does not have the form the join
- * needs makes the whole "-ERR ..." that says so.
+ * first whose error is not -NOTBUSY, else the first. ANY: the first part that
+ * is neither an error nor nil, then the first error, then nil. If there is no
+ * error but a reply has not the form the join needs, the whole is
+ * GATHER_MISSHAPEN.
  *
  * A part that got no reply at all (lost, expired, unavailable) is its caller's
  * matter: then the whole has none either.
@@ -73,29 +76,37 @@ struct gather {
     uint32_t nparts, left; /* parts, and those not answered yet */
     uint32_t nkeys;        /* of JOIN_ORDER: elements of the result */
     size_t kept, limit;    /* bytes */
-    uint32_t worst;        /* the part whose error, or form, wins */
-    uint32_t best;         /* the part whose reply wins, else */
-    int64_t number;
+    enum err failed;       /* ERR_LIMIT, ERR_NOMEM: nothing is kept any more */
+    bool misshapen;
+    bool nil;                 /* of JOIN_ANY: the reply kept is */
+    uint32_t error;           /* the part whose error is kept; nparts: none */
+    uint32_t reply;           /* the part whose reply is; nparts: none */
     struct gathered *replies; /* of each part */
+    int64_t *numbers;         /* joined so far */
+    uint32_t nnumbers;
+    char list; /* the type of what they stood in; 0: in nothing */
     char *result;
-    size_t result_len;
 };
 
-/* `limit` bounds the bytes kept, and those of the result (--max-reply).
- * `nparts` is at least 1. ERR_NOMEM. */
+#define GATHER_MISSHAPEN                                                       \
+    "-ERR the nodes of the cluster gave replies that cannot be joined\r\n"
+
+/* `limit` bounds the bytes kept (--max-reply); the result takes at most as many
+ * again, and ORDER and UNION 16 bytes an element while it is made. `nparts` is
+ * at least 1. ERR_NOMEM: nothing is to be released. */
 MUST_CHECK enum err gather_init(struct gather *gather, enum join join,
                                 uint32_t nparts, size_t limit);
 void gather_release(struct gather *gather); /* zeroed is harmless */
 
-/* Tells JOIN_ORDER which keys part `number` asked for: copied. Call it for each
- * part before the first gather_add. ERR_NOMEM. */
+/* Tells JOIN_ORDER which keys part `number` asked for: copied. Call it once for
+ * each part before the first gather_add. ERR_NOMEM. */
 MUST_CHECK enum err gather_keys(struct gather *gather, uint32_t number,
                                 const struct part *part);
 
-/* Part `number` was answered: one whole reply, which is copied where that is
- * needed. ERR_LIMIT: over the limit; the whole is then too big, and later
- * replies are only counted. ERR_NOMEM: the same. ERR_INVALID: that part has
- * its reply, or there is no such part; nothing changed. */
+/* Part `number` was answered: one whole reply, copied where that is needed.
+ * ERR_INVALID: that part has its reply, or there is no such part, or it is not
+ * one whole reply; nothing changed. ERR_LIMIT, ERR_NOMEM: the whole cannot be
+ * had any more, further replies are only counted. */
 MUST_CHECK enum err gather_add(struct gather *gather, uint32_t number,
                                const char *reply, size_t len);
 
@@ -104,8 +115,8 @@ static inline bool gather_whole(const struct gather *gather)
     return gather->left == 0;
 }
 
-/* After all have come: the one reply, a view until gather_release. In RESP3
- * where the parts' are. ERR_LIMIT, ERR_NOMEM as above. */
+/* After all have come: the one reply, a view until gather_release; in RESP3 if
+ * the parts' are. Once. ERR_LIMIT, ERR_NOMEM. */
 MUST_CHECK enum err gather_result(struct gather *gather, const char **reply,
                                   size_t *len);
 

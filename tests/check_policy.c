@@ -214,7 +214,7 @@ START_TEST(test_manual_names_every_command)
     manual[fread(manual, 1, sizeof(manual) - 1, f)] = '\0';
     fclose(f);
     for (size_t i = 0; i < policy_nrules; i++) {
-        char name[POLICY_KEY_MAX + 3];
+        char name[NAME_KEY_MAX + 3];
         snprintf(name, sizeof(name), "`%s`", policy_rules[i].name);
         if (strchr(name, '|') != NULL)
             *strchr(name, '|') = ' ';
