@@ -31,6 +31,11 @@ static const char *ask(const struct redis_cluster *c, int node,
     const char *reply;
     size_t len;
     redis_link_open(&link, &c->node[node].at);
+    if (c->password[0] != '\0') {
+        char auth[64];
+        snprintf(auth, sizeof(auth), "AUTH %s", c->password);
+        ck_assert_str_eq(redis_link_ask(&link, auth), "+OK\r\n");
+    }
     redis_link_command(&link, command);
     enum redis_got got =
         redis_link_reply(&link, (int)support_wait_ms(), &reply, &len);
@@ -328,23 +333,43 @@ static uint16_t choose_port(const struct redis_cluster *c)
     return port;
 }
 
+static void write_options(const struct redis_cluster *c, int i,
+                          const char *path)
+{
+    const struct redis_cluster_node *n = &c->node[i];
+    const char *more = c->options != NULL ? c->options : "";
+    bool tls = strstr(more, "tls-cluster yes") != NULL;
+    FILE *f = fopen(path, "we");
+    ck_assert_ptr_nonnull(f);
+    fprintf(f,
+            "bind 127.0.0.1\n"
+            "%s %u\n"
+            "cluster-port %u\n"
+            "cluster-enabled yes\n"
+            "cluster-node-timeout %d\n"
+            "cluster-require-full-coverage no\n"
+            "cluster-replica-validity-factor 0\n"
+            "cluster-migration-barrier 9\n"
+            "repl-diskless-sync yes\n"
+            "repl-diskless-sync-delay 0\n"
+            "repl-diskless-load on-empty-db\n"
+            "enable-debug-command yes\n"
+            "%s\n",
+            tls ? "port 0\ntls-port" : "port", n->port, n->bus,
+            c->node_timeout_ms, more);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
 static void launch(struct redis_cluster *c, int i)
 {
-    struct redis_cluster_node *n = &c->node[i];
-    char name[32], dir[160], options[700];
+    char name[32], dir[160], path[192], options[400];
     snprintf(name, sizeof(name), "c%ld-%u-%d", (long)c->founder, c->number, i);
     snprintf(dir, sizeof(dir), "%s/%s", support_scratch(), name);
+    snprintf(path, sizeof(path), "%s/options", dir);
     mkdir(dir, 0700);
-    snprintf(options, sizeof(options),
-             "--bind 127.0.0.1 --port %u --cluster-port %u --dir %s "
-             "--cluster-enabled yes --cluster-node-timeout %d "
-             "--cluster-require-full-coverage no "
-             "--cluster-replica-validity-factor 0 --cluster-migration-barrier "
-             "9 --repl-diskless-sync yes --repl-diskless-sync-delay 0 "
-             "--repl-diskless-load on-empty-db --enable-debug-command yes%s%s",
-             n->port, n->bus, dir, c->node_timeout_ms,
-             c->options[0] != '\0' ? " " : "", c->options);
-    ck_assert(redis_start(&n->at, name, options));
+    write_options(c, i, path);
+    snprintf(options, sizeof(options), "--include %s --dir %s", path, dir);
+    ck_assert(redis_start(&c->node[i].at, name, options));
 }
 
 /* Whether it knows `count` nodes, none of them still shaking hands. */
@@ -407,12 +432,11 @@ bool redis_cluster_start(struct redis_cluster *c, int masters, int replicas,
                                 .nodes = masters + replicas,
                                 .founder = getpid(),
                                 .number = ++count,
-                                .node_timeout_ms = node_timeout_ms};
+                                .node_timeout_ms = node_timeout_ms,
+                                .options = options};
     ck_assert_int_le(c->nodes, REDIS_CLUSTER_NODES_MAX);
     if (!is_installed())
         return false;
-    snprintf(c->options, sizeof(c->options), "%s",
-             options != NULL ? options : "");
     for (int i = 0; i < c->nodes; i++) {
         c->node[i].port = choose_port(c);
         c->node[i].bus = choose_port(c);
@@ -430,6 +454,15 @@ void redis_cluster_stop(struct redis_cluster *c)
 {
     for (int i = 0; i < c->nodes; i++)
         redis_stop(&c->node[i].at);
+}
+
+void redis_cluster_set_password(struct redis_cluster *c, const char *password)
+{
+    for (int i = 0; i < c->nodes; i++) {
+        order(c, i, "CONFIG SET masterauth %s", password);
+        order(c, i, "CONFIG SET requirepass %s", password);
+    }
+    snprintf(c->password, sizeof(c->password), "%s", password);
 }
 
 const char *redis_cluster_uri(const struct redis_cluster *c)

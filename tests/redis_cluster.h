@@ -37,7 +37,8 @@ struct redis_cluster {
     pid_t founder; /* who started it, and which of its clusters it is: these */
     unsigned number; /* name the files */
     int node_timeout_ms;
-    char options[192];
+    const char *options;
+    char password[32];
     struct redis_cluster_node node[REDIS_CLUSTER_NODES_MAX];
 };
 
@@ -45,15 +46,20 @@ struct redis_cluster {
  * Starts the nodes, divides the slots evenly among the masters, and waits until
  * every node says that the cluster is whole and every replica follows.
  * `node_timeout_ms` is cluster-node-timeout: after about that a dead master is
- * noticed, and half a second to a second later replaced. `options` goes on the
- * command line of each node; NULL for none. False: no redis-server is
- * installed, or one without cluster-port (before 7.0).
+ * noticed, and half a second to a second later replaced. `options` are lines
+ * for each node's configuration file, borrowed; NULL for none. With
+ * "tls-cluster yes" among them all ports are for TLS alone. False: no
+ * redis-server is installed, or one without cluster-port (before 7.0).
  */
 bool redis_cluster_start(struct redis_cluster *c, int masters, int replicas,
                          int node_timeout_ms, const char *options);
 
 /* Kills what still runs. Harmless after a start that gave false. */
 void redis_cluster_stop(struct redis_cluster *c);
+
+/* From now on all of it asks for this password, as we, too, give it. Slots do
+ * not move any more. */
+void redis_cluster_set_password(struct redis_cluster *c, const char *password);
 
 /* "cluster://127.0.0.1:7001,127.0.0.1:7002,...", of all masters. Static. */
 const char *redis_cluster_uri(const struct redis_cluster *c);
