@@ -183,7 +183,7 @@ $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
-TESTS += check_slot check_keyspec
+TESTS += check_slot check_keyspec check_scatter
 keyspec_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(keyspec_src) $(walk_src) \
                manager/framed.c manager/slot.c) \
                $(BUILD)/obj/tests/support_keyspec.o $(support)
