@@ -183,15 +183,16 @@ $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
-TESTS += check_slot check_keyspec check_scatter
-keyspec_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(keyspec_src) $(walk_src) \
+TESTS += check_slot check_keyspec check_keyspec_server check_scatter
+walk_obj := $(walk_src:%.c=$(BUILD)/obj/%.o)
+keyspec_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(keyspec_src) \
                manager/framed.c manager/slot.c) \
-               $(BUILD)/obj/tests/support_keyspec.o $(support)
+               $(BUILD)/obj/tests/support_keyspec.o
 EXTRA_check_slot := $(BUILD)/obj/manager/slot.o
-EXTRA_check_keyspec := $(keyspec_obj)
-EXTRA_check_keyspec_server := $(keyspec_obj) \
-                              $(BUILD)/obj/tests/support_redis.o
-EXTRA_check_scatter := $(keyspec_obj) $(scatter_src:%.c=$(BUILD)/obj/%.o)
+EXTRA_check_keyspec := $(keyspec_obj) $(walk_obj)
+EXTRA_check_keyspec_server := $(keyspec_obj) $(policy_obj) $(support) \
+    $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis redis_cluster)
+EXTRA_check_scatter := $(keyspec_obj) $(walk_obj) $(scatter_src:%.c=$(BUILD)/obj/%.o)
 
 TESTS += check_subscriber check_pushes
 EXTRA_check_subscriber := $(BUILD)/obj/manager/subscriber.o \

@@ -3,9 +3,9 @@
  * for the first few: whoever needs a later one (a keyword, the number of keys
  * behind it) walks again, at most twice for each specification.
  *
- * A specification that does not fit the arguments finds nothing, and the others
- * still count: so a command goes where the keys are that Redis would see, and
- * it is Redis that says what is wrong with it.
+ * A range that does not fit the arguments has no keys, and the others still
+ * count; after a number of keys that is wrong the command has none at all. So
+ * does Redis, and says then what is wrong with the command.
  */
 #include "manager/keyspec_look.h"
 
@@ -141,6 +141,7 @@ static void add_range(const struct look *l, struct ranges *r, int64_t first,
     r->keys += (uint32_t)((last - first) / step + 1);
 }
 
+/* ERR_INVALID: its number of keys is none, or of more than there are. */
 static enum err add_spec(const struct look *l, const struct keyspec *s,
                          struct ranges *r)
 {
@@ -158,14 +159,16 @@ static enum err add_spec(const struct look *l, const struct keyspec *s,
         struct resp_arg arg;
         int64_t at = first + s->last;
         if (at < 1 || at >= argc)
-            return ERR_OK;
+            return ERR_INVALID;
         e = look_fetch(l, (uint32_t)at, &arg);
         if (e != ERR_OK)
             return e;
         int64_t n = look_number(&arg);
         first += s->limit;
-        if (n > 0 && n <= argc)
-            add_range(l, r, first, first + (n - 1) * s->step, s->step);
+        last = first + (n - 1) * s->step;
+        if (n < 1 || n > argc || last >= argc)
+            return ERR_INVALID;
+        add_range(l, r, first, last, s->step);
     }
     return ERR_OK;
 }
@@ -265,6 +268,10 @@ enum err look_find(const struct look *l, bool channels, struct ranges *r)
         if (c->specs[i].channel && !channels)
             continue;
         enum err e = add_spec(l, &c->specs[i], r);
+        if (e == ERR_INVALID) {
+            r->count = r->keys = 0;
+            return ERR_OK;
+        }
         if (e != ERR_OK)
             return e;
     }

@@ -75,6 +75,7 @@ static const struct {
     {"EVAL x 99999999999999999999 a b", SPREAD_ANY, JOIN_ONE, ""},
     {"FCALL f 1 a b", SPREAD_SLOT, JOIN_ONE, "3"},
     {"ZUNIONSTORE a 2 {a}1 {a}2 WEIGHTS 1 2", SPREAD_SLOT, JOIN_ONE, "1 3 4"},
+    {"ZUNIONSTORE a 9 a b", SPREAD_ANY, JOIN_ONE, ""},
     {"ZUNIONSTORE a 2 a b", SPREAD_CROSS, JOIN_ONE, "1 3 4"},
     {"ZMPOP 2 {a}1 {a}2 MIN", SPREAD_SLOT, JOIN_ONE, "2 3"},
     {"BLMPOP 0 1 a LEFT", SPREAD_SLOT, JOIN_ONE, "3"},
@@ -337,7 +338,7 @@ static enum err learn(const char *reply)
     "*0\r\n"
 #define OLD_COMMAND(name, first, last, step)                                   \
     "*7\r\n" name ":-2\r\n*0\r\n:" first "\r\n:" last "\r\n:" step "\r\n*"     \
-                                                                   "0\r\n"
+    "0\r\n"
 
 /* A server of today: what it does not name is not known any more. */
 START_TEST(test_learned_replaces)
