@@ -356,6 +356,7 @@ FUZZ += fuzz_stream
 SRC_fuzz_stream := manager/pushes.c manager/topics.c manager/buffer.c
 SRC_fuzz_policy := $(policy_src)
 
+FUZZ += fuzz_scatter
 SRC_fuzz_scatter := $(keyspec_src) $(scatter_src) $(walk_src) \
                     manager/framed.c manager/slot.c
 FUZZ += fuzz_gateway

@@ -133,7 +133,7 @@ static void cross_way(const struct look *l, const struct ranges *r,
     way->join = JOIN_ONE;
     way->slot = 0;
     /* What stands between the keys belongs to them: whole groups only. */
-    if (l->entry->spread == SPREAD_SPLIT && r->count == 1 &&
+    if (l->entry->spread == SPREAD_SPLIT &&
         (l->argc - range->first) % range->step == 0) {
         way->spread = SPREAD_SPLIT;
         way->join = (enum join)l->entry->join;

@@ -91,6 +91,15 @@ static uint8_t quick_key(const struct keyspec_entry *e)
     return quick ? (uint8_t)s->at : 0;
 }
 
+/* Whether any of its keys, with what belongs to each, are such a command. */
+static bool can_split(const struct keyspec_command *c)
+{
+    const struct keyspec *s = c->specs;
+    return c->nspecs == 1 && s->begin == BEGIN_INDEX && s->at > 0 &&
+           s->find == FIND_RANGE && s->last == -1 && s->limit <= 1 &&
+           s->step > 0 && c->arity < 0 && -c->arity <= s->at + s->step;
+}
+
 static void put(struct keyspecs *k, const struct keyspec_command *c,
                 const char *name, size_t len)
 {
@@ -114,7 +123,8 @@ static void put(struct keyspecs *k, const struct keyspec_command *c,
     by_tips(e, c);
     for (size_t i = 0; i < sizeof(by_hand) / sizeof(by_hand[0]); i++) {
         const struct by_hand *h = &by_hand[i];
-        if (strlen(h->name) == len && memcmp(h->name, name, len) == 0) {
+        if (strlen(h->name) == len && memcmp(h->name, name, len) == 0 &&
+            (h->spread != SPREAD_SPLIT || can_split(c))) {
             e->spread = (uint8_t)h->spread;
             e->join = (uint8_t)h->join;
             e->hand = (uint8_t)h->hand;
