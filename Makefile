@@ -88,8 +88,12 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                $(keyspec_src) $(scatter_src) \
                manager/patience.c manager/segments.c manager/setup.c \
                manager/slot.c manager/step.c manager/succession.c \
-               manager/takeover.c \
-               manager/target.c \
+               manager/takeover.c manager/taker.c manager/target.c \
+               manager/slotmap.c manager/cluster.c manager/cluster_batch.c \
+               manager/cluster_refresh.c manager/errand.c \
+               manager/errand_reply.c manager/lane_choice.c \
+               manager/nodes.c manager/seeds.c manager/spread.c \
+               manager/turnstile.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \
                manager/manager.c manager/options.c manager/pipeline.c \
@@ -221,7 +225,7 @@ EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
 # The manager's parts, with requesters in the same process.
 desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
             $(patsubst %,$(BUILD)/obj/manager/%.o,pipeline readers answer \
-            buffer loop lanes segments)
+            buffer loop lanes segments taker)
 TESTS += check_patience
 EXTRA_check_patience := $(BUILD)/obj/manager/patience.o
 pipeline_tests := check_pipeline check_pipeline_breaks

@@ -85,10 +85,8 @@ static void learn(struct manager *m, struct conn *c)
 {
     if (buffer_len(&m->learn.bytes) > 0)
         return;
-    m->learn.max = LEARN_MAX;
-    m->learn.done = learned;
-    m->learn.context = m;
-    struct run run = {.capture = &m->learn,
+    capture_init(&m->learn, LEARN_MAX, learned, m);
+    struct run run = {.taker = &m->learn.taker,
                       .count = 1,
                       .data = COMMAND,
                       .len = sizeof(COMMAND) - 1,

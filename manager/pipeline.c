@@ -75,12 +75,13 @@ enum err pipeline_append(struct pipeline *p, const struct run *run)
     if (e != ERR_OK)
         return e;
     for (uint32_t i = 0; i < run->nblobs; i++)
-        segments_add(&p->segments, run->source, run->req,
+        segments_add(&p->segments, run->source,
+                     run->spoils != NULL ? run->spoils : run->req,
                      begin + run->blobs[i].at, run->blobs[i].len,
                      run->blobs[i].offset);
     *entry_at(p, p->count++) = (struct entry){
         .req = run->req,
-        .capture = run->capture,
+        .taker = run->taker,
         .first = run->first,
         .left = run->count,
         .count = run->count,
@@ -131,18 +132,6 @@ void pipeline_tried(struct pipeline *p, size_t n)
 
 /* ---- the way back ---- */
 
-/* Collects a reply to the manager itself. One that is too long is dropped. */
-static void collect(struct capture *c, const char *data, size_t len, bool done)
-{
-    if (buffer_len(&c->bytes) + len > c->max ||
-        buffer_append(&c->bytes, data, len) != ERR_OK)
-        buffer_release(&c->bytes);
-    if (!done)
-        return;
-    c->done(c->context, buffer_head(&c->bytes), buffer_len(&c->bytes));
-    buffer_release(&c->bytes);
-}
-
 char *pipeline_room(const struct pipeline *p, size_t *len)
 {
     *len = PIPELINE_READ_SIZE - p->have;
@@ -179,28 +168,38 @@ static void deliver(struct pipeline *p, const char *data, size_t len,
     answers_pause(p->answers);
     struct entry *e = entry_at(p, 0);
     struct request *req = e->req;
-    struct capture *capture = e->capture;
+    struct taker *taker = e->taker;
     uint32_t first = e->first;
+    struct taken taken = {data, len, e->bytes == 0, done > 0};
     e->bytes += len;
     uint64_t bytes = e->bytes;
     uint32_t hash = e->hash;
+    bool cut = e->cut;
     e->first += done;
     e->left -= done;
-    if (done > 0)
+    if (done > 0) {
         e->bytes = 0;
+        e->cut = false;
+    }
     if (e->left == 0)
         pop_front(p);
     if (req == NULL) {
-        if (capture != NULL)
-            collect(capture, data, len, done > 0);
+        if (taker != NULL)
+            taker->ops->reply(taker, first, &taken);
         return;
     }
     struct reader *reader = req->reader;
+    req->cut = cut;
     learn(p, req, hash, bytes, done > 0);
     bool goes_on = more && done == 0;
-    answer_reply(p->answers, req, first, done, more, data, len);
+    if (taker != NULL)
+        taker->ops->reply(taker, first, &taken);
+    else
+        answer_reply(p->answers, req, first, done, more, data, len);
     /* A reply that is passed over waits for nobody; and where it goes on, the
      * request is still there. */
+    if (goes_on)
+        entry_at(p, 0)->cut = req->cut;
     bool lags = goes_on && !reader->dead && !req->cut &&
                 (buffer_len(&reader->backlog) > SLOW_BACKLOG ||
                  readers_tight(reader->owner, reader, PIPELINE_READ_SIZE));
@@ -226,8 +225,13 @@ size_t pipeline_splice_begin(struct pipeline *p, size_t available)
     n = n < available ? n : available;
     n = n < REPLY_CHUNK_MAX ? n : REPLY_CHUNK_MAX;
     if (e->req == NULL || n < SPLICE_MIN ||
-        e->bytes + n > p->answers->max_reply ||
-        !answer_begin(p->answers, e->req, e->first, n))
+        e->bytes + n > p->answers->max_reply)
+        return 0;
+    uint32_t first = e->first;
+    if (e->taker != NULL && !e->taker->ops->splices(e->taker, &first))
+        return 0;
+    e->req->cut = e->cut;
+    if (!answer_begin(p->answers, e->req, first, n))
         return 0;
     e->bytes += n;
     p->promised = n;
@@ -304,13 +308,14 @@ enum err pipeline_feed(struct pipeline *p, size_t n)
         }
         if (!front_expects(p, done + 1))
             return ERR_PROTO;
-        if (p->scan.type == '-' || p->scan.type == '!')
-            status_count(p->answers->status, COUNTER_error_replies, 1);
-        frame = pos;
         /* One that may have been cut off is told alone. */
         const struct entry *front = entry_at(p, 0);
-        bool alone =
-            front->bytes > 0 || p->answers->max_reply < PIPELINE_READ_SIZE;
+        bool error = p->scan.type == '-' || p->scan.type == '!';
+        if (error && front->taker == NULL)
+            status_count(p->answers->status, COUNTER_error_replies, 1);
+        frame = pos;
+        bool alone = front->bytes > 0 || front->taker != NULL ||
+                     p->answers->max_reply < PIPELINE_READ_SIZE;
         if (++done == front->left || alone) {
             deliver(p, p->in + begin, pos - begin, done, false);
             begin = pos;
@@ -352,15 +357,19 @@ bool pipeline_take_own(struct pipeline *p, uint32_t *tag)
 
 /* Answers an entry that will not be written (again); false if it lives on. What
  * is the manager's own belongs to its connection: to a next one it would say
- * something else, or the same again. */
+ * something else, or the same again; and who has a taker knows where to go
+ * next. A `reason` is why the connection broke; NULL: it did not. */
 static bool settle_unwritten(struct pipeline *p, const struct entry *e,
-                             bool broken)
+                             const char *reason)
 {
     struct answers *a = p->answers;
-    if (e->req == NULL) {
-        if (broken && e->capture != NULL)
-            buffer_release(&e->capture->bytes);
-        return broken;
+    bool wanted = e->req == NULL || (!e->req->reader->dead &&
+                                     !request_expired(a, e->req));
+    if (e->req == NULL || e->taker != NULL) {
+        bool over = reason != NULL || !wanted;
+        if (over && e->taker != NULL)
+            e->taker->ops->unsent(e->taker, e->first, e->left, reason);
+        return over;
     }
     if (e->req->reader->dead) {
         answer_gone(a, e->req, e->left);
@@ -387,7 +396,7 @@ static void rebuild(struct pipeline *p, uint32_t from, bool keep,
     uint32_t kept = from;
     for (uint32_t i = from; i < p->count; i++) {
         struct entry e = *entry_at(p, i);
-        if (settle_unwritten(p, &e, reason != NULL)) {
+        if (settle_unwritten(p, &e, reason)) {
             segments_drop(&p->segments, e.begin, e.end);
             continue;
         }
@@ -444,6 +453,7 @@ static bool lose_front(struct pipeline *p, const char *reason)
 {
     struct entry *e = entry_at(p, 0);
     struct request *req = e->req;
+    struct taker *taker = e->taker;
     uint32_t first = e->first;
     uint32_t lost = e->left;
     bool lives = e->independent && e->end > p->tried;
@@ -457,9 +467,9 @@ static bool lose_front(struct pipeline *p, const char *reason)
     } else {
         pop_front(p);
     }
-    if (req == NULL && e->capture != NULL)
-        buffer_release(&e->capture->bytes);
-    if (req != NULL && lost > 0)
+    if (taker != NULL)
+        taker->ops->lost(taker, first, lost, reason);
+    else if (req != NULL && lost > 0)
         answer_fail(p->answers, req, first, lost, REPLY_LOST,
                     "%s after the command was written: whether it was executed "
                     "is unknown",

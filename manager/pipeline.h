@@ -24,27 +24,22 @@
 #include "manager/answer.h"
 #include "manager/buffer.h"
 #include "manager/segments.h"
+#include "manager/taker.h"
 
 #define PIPELINE_READ_SIZE (64 * 1024)
 
-/* Takes the replies to commands of the manager's own. */
-struct capture {
-    struct buffer bytes; /* of the current reply, at most `max` */
-    size_t max;
-    void (*done)(void *context, const char *data, size_t len);
-    void *context;
-};
-
 /* Commands of one request that go out together and are answered in order. */
 struct entry {
-    struct request *req;     /* NULL: the manager's own */
-    struct capture *capture; /* of the manager's own; NULL: reply dropped */
-    uint32_t first;          /* the next command to be answered */
-    uint32_t left;           /* commands not answered yet */
-    uint32_t count;          /* commands in the bytes [begin, end) */
-    uint32_t hash;           /* of a single command; 0: not to be learned */
-    uint64_t bytes;          /* of the current reply, handed on so far */
-    bool independent; /* merely sent together: each has a fate of its own */
+    struct request *req; /* NULL: the manager's own */
+    struct taker *taker; /* NULL: the request itself is answered, or, of the
+                            manager's own, the reply is dropped */
+    uint32_t first;      /* the next command to be answered */
+    uint32_t left;       /* commands not answered yet */
+    uint32_t count;      /* commands in the bytes [begin, end) */
+    uint32_t hash;       /* of a single command; 0: not to be learned */
+    uint64_t bytes;      /* of the current reply, handed on so far */
+    bool independent;    /* merely sent together: each has a fate of its own */
+    bool cut;            /* of the current reply only the end is told */
     /* Offsets in the stream of all bytes ever appended. */
     uint64_t begin, first_end, end;
 };
@@ -80,9 +75,10 @@ void pipeline_release(struct pipeline *p);
 /* Commands of one request: `count` of them from its command `first` on. Views
  * into the message. */
 struct run {
-    struct request *req;     /* NULL: the manager's own */
-    struct capture *capture; /* of the manager's own; NULL: reply dropped */
-    uint32_t first, count;   /* `first` is a tag for pipeline_take_own */
+    struct request *req;   /* NULL: the manager's own */
+    struct taker *taker;   /* who hears of it in the request's place; NULL: the
+                              request, or nobody. Not of independent runs. */
+    uint32_t first, count; /* `first` is a tag for pipeline_take_own */
     bool independent;
     uint32_t hash; /* of a single command, see sizes_hash; 0: none */
     const char *data;
@@ -92,6 +88,7 @@ struct run {
     struct source *source; /* of the large arguments, if there are any */
     const struct blob *blobs;
     uint32_t nblobs;
+    struct request *spoils; /* is told if that file shrinks; NULL: `req` */
 };
 
 /* Appends a run. ERR_NOMEM: nothing was appended. */

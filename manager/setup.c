@@ -190,7 +190,7 @@ void manager_release(struct manager *m)
     pubsub_free(m->pubsub);
     routes_release(&m->routes);
     target_release(&m->conn_options);
-    buffer_release(&m->learn.bytes);
+    capture_release(&m->learn);
     readers_release(&m->readers);
     intake_release(&m->intake);
     answers_release(&m->answers);

@@ -233,8 +233,9 @@ START_TEST(test_capture_takes_replies_in_any_pieces)
 {
     static const char reply[] = "*2\r\n$3\r\nfoo\r\n:1\r\n";
     for (size_t at = 0; at < sizeof(reply); at++) {
-        struct capture capture = {.max = 100, .done = note};
-        struct run run = {.capture = &capture,
+        struct capture capture;
+        capture_init(&capture, 100, note, NULL);
+        struct run run = {.taker = &capture.taker,
                           .count = 1,
                           .data = "x",
                           .len = 1,
@@ -246,7 +247,7 @@ START_TEST(test_capture_takes_replies_in_any_pieces)
         ck_assert_int_eq(feed(reply + at, sizeof(reply) - 1 - at), ERR_OK);
         ck_assert_str_eq(captured, reply);
         ck_assert(pipeline_idle(&pipe_line));
-        buffer_release(&capture.bytes);
+        capture_release(&capture);
     }
 }
 END_TEST
