@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ipc/clock.h"
+#include "manager/lane_choice.h"
 
 /* How long an unused connection of a pool is kept. */
 #define SIDE_IDLE_NS (10 * NS_PER_S)
@@ -128,39 +129,13 @@ static void fail(struct routes *r, const struct run *run, const char *text)
                 "%s", text);
 }
 
-/* The lane that a run would take by itself. */
-static enum lane lane_of(const struct routes *r, const struct run *run,
-                         const struct sender *s)
-{
-    if (!r->has_bulk || r->bulk.state != CONN_READY)
-        return LANE_SMALL;
-    if (run->source != NULL && run->source->bytes >= LANE_LARGE)
-        return LANE_BULK;
-    if (run->hash != 0 && sizes_is_large(&r->sizes, run->hash))
-        return LANE_BULK;
-    uint64_t now = r->answers->now_ns;
-    return s->large_ns != 0 && now - s->large_ns < LANE_MEMORY_NS ? LANE_BULK
-                                                                  : LANE_SMALL;
-}
-
-/* The connection of a run: that of its request's lane. A sender stays on the
- * lane on which it has something in flight, so that its order holds. */
+/* The connection of a run: that of its request's lane. */
 static struct conn *choose(struct routes *r, struct run *run)
 {
-    struct request *req = run->req;
-    struct sender *s = req->reader->sender;
-    if (run->count == 1)
-        run->hash = sizes_hash(run->data, run->len);
-    if (!req->laned) {
-        enum lane lane = lane_of(r, run, s);
-        if (s->inflight[!lane] > 0)
-            lane = !lane;
-        req->laned = true;
-        req->lane = (uint8_t)lane;
-        s->inflight[lane]++;
-    }
-    return req->lane == LANE_BULK ? &r->bulk
-                                  : &r->shared[req->client % r->shared_count];
+    bool bulk = r->has_bulk && r->bulk.state == CONN_READY;
+    enum lane lane = lane_choose(run, &r->sizes, bulk, r->answers->now_ns);
+    return lane == LANE_BULK ? &r->bulk
+                             : &r->shared[run->req->client % r->shared_count];
 }
 
 static void send_shared(struct routes *r, struct run *run)

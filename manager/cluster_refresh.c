@@ -1,0 +1,135 @@
+/* The map of slots: asked for when something says that it is old, and now and
+ * then anyway; one question at a time, and not too often. */
+#include <string.h>
+
+#include "ipc/clock.h"
+#include "manager/cluster_parts.h"
+#include "manager/log.h"
+
+/* Between two questions, at least: at first, and while commands wait; while a
+ * master is away; and else. */
+#define PRESSING_NS (100 * NS_PER_MS)
+#define DOWN_NS (250 * NS_PER_MS)
+#define CALM_NS NS_PER_S
+/* And at most, with as much again by chance. */
+#define REGULAR_NS (10 * NS_PER_S)
+/* Whoever has not answered by then is not waited for. */
+#define ANSWER_NS NS_PER_S
+
+void refresh_want(struct cluster *c)
+{
+    c->refresh.wanted = true;
+}
+
+static void complain(struct cluster *c, struct node *node, const char *reply,
+                     size_t len)
+{
+    static const char disabled[] = "-ERR This instance has cluster support";
+    static struct log_limit limit;
+    bool none = len > sizeof(disabled) &&
+                memcmp(reply, disabled, sizeof(disabled) - 1) == 0;
+    if (none && c->options.probe) {
+        c->none = true;
+        return;
+    }
+    struct conn *conn = &node->conn[LANE_SMALL];
+    const char *end = memchr(reply, '\r', len);
+    int line = end == NULL || reply[0] != '-' ? 0 : (int)(end - reply);
+    err_say(&conn->error, ERR_PROTO, "%s%.*s",
+            none ? "it is no cluster (cluster-enabled no); without cluster:// "
+                   "it can be used: "
+                 : "it does not tell which node serves which slot: ",
+            line < 200 ? line : 200, reply);
+    if (log_limit_pass(&limit, 1))
+        log_error("%s:%u: %s", node->options.uri.host,
+                  node->options.uri.port, conn->error.text);
+}
+
+void refresh_mapped(void *context, struct node *node, const char *reply,
+                    size_t len)
+{
+    struct cluster *c = context;
+    struct refresh *r = &c->refresh;
+    if (r->asked != node)
+        return; /* somebody else was asked meanwhile */
+    r->asked = NULL;
+    r->wanted = true;
+    if (len == 0 || c->stopping)
+        return;
+    enum err e = slotmap_parse(r->map, reply, len, node->options.uri.host);
+    if (e != ERR_OK) {
+        complain(c, node, reply, len);
+        return;
+    }
+    if (r->map->served == 0)
+        return; /* a node that has forgotten its cluster, or was never in one */
+    r->wanted = false;
+    r->came = true;
+    status_count(c->answers->status, COUNTER_map_refreshes, 1);
+}
+
+static bool master_is_down(const struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->nodes.master_count; i++)
+        if (node_down(c->nodes.all[c->nodes.masters[i]]))
+            return true;
+    return false;
+}
+
+static void adopt(struct cluster *c, uint64_t now)
+{
+    struct refresh *r = &c->refresh;
+    r->came = false;
+    if (nodes_adopt(&c->nodes, r->map, now))
+        log_info("the cluster has %u masters, which serve %u of %u slots",
+                 c->nodes.master_count, r->map->served, SLOTS);
+    r->have = true;
+    turnstile_look(&c->turnstile);
+}
+
+/* Asks a node; where none is connected, turns to those that were named. */
+static void ask(struct cluster *c, uint64_t now)
+{
+    struct refresh *r = &c->refresh;
+    uint64_t pause = !r->have || c->turnstile.held > 0 ? PRESSING_NS : CALM_NS;
+    r->earliest_ns = now + pause;
+    r->regular_ns =
+        now + REGULAR_NS + random_stream_next(&c->random) % REGULAR_NS;
+    struct node *node = nodes_to_ask(&c->nodes, r->turn++);
+    if (node != NULL) {
+        node_ask_map(node);
+        r->asked = node->map_asked ? node : NULL;
+        r->asked_ns = now;
+        r->wanted = !node->map_asked;
+        return;
+    }
+    r->wanted = true;
+    const struct seeds *seeds = c->options.seeds;
+    for (uint32_t i = 0; i < seeds->count; i++)
+        (void)nodes_get(&c->nodes, seeds->list[i].host, seeds->list[i].port);
+}
+
+uint64_t refresh_tick(struct cluster *c, uint64_t now)
+{
+    struct refresh *r = &c->refresh;
+    if (r->came)
+        adopt(c, now);
+    if (c->stopping || c->none)
+        return 0;
+    if (r->asked != NULL && now >= r->asked_ns + ANSWER_NS) {
+        r->asked = NULL;
+        r->wanted = true;
+    }
+    if (r->asked != NULL)
+        return r->asked_ns + ANSWER_NS;
+    if (!r->wanted && r->have && master_is_down(c)) {
+        r->wanted = true;
+        uint64_t pause = c->turnstile.held > 0 ? PRESSING_NS : DOWN_NS;
+        r->earliest_ns = now + pause;
+    }
+    uint64_t due = r->wanted ? r->earliest_ns : r->regular_ns;
+    if (now < due)
+        return due;
+    ask(c, now);
+    return r->asked != NULL ? r->asked_ns + ANSWER_NS : r->earliest_ns;
+}

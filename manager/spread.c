@@ -1,0 +1,382 @@
+/* Parts of one command, and their replies as one. */
+#include "manager/spread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/clock.h"
+#include "manager/cluster_parts.h"
+
+/* A joined reply is handed out in such pieces, and a reader that lags by so
+ * much is waited for. */
+#define PIECE (64 * 1024)
+#define BEHIND (1024 * 1024)
+
+#define NO_MEMORY "the manager is out of memory; it was not executed"
+
+static struct spread *spread_new(struct cluster *c, const struct run *run,
+                                 uint32_t index, enum join join,
+                                 uint32_t parts)
+{
+    struct spread *s = calloc(1, sizeof(*s));
+    if (s != NULL && gather_init(&s->gather, join, parts,
+                                 c->answers->max_reply) != ERR_OK) {
+        free(s);
+        s = NULL;
+    }
+    if (s == NULL) {
+        answer_fail(c->answers, run->req, index, 1, REPLY_UNAVAILABLE,
+                    NO_MEMORY);
+        return NULL;
+    }
+    s->cluster = c;
+    s->req = run->req;
+    s->index = index;
+    s->left = parts + 1; /* and whoever sends them */
+    return s;
+}
+
+static void spread_free(struct spread *s)
+{
+    gather_release(&s->gather);
+    free(s->own);
+    free(s);
+}
+
+/* ---- the joined reply ---- */
+
+/* Hands out what the reader takes; true: all of it. */
+static bool hand_out(struct spread *s)
+{
+    struct answers *a = s->cluster->answers;
+    struct reader *reader = s->req->reader;
+    while (s->told < s->len) {
+        size_t n = s->len - s->told;
+        n = n < PIECE ? n : PIECE;
+        bool last = s->told + n == s->len;
+        bool lags = !reader->dead && (buffer_len(&reader->backlog) > BEHIND ||
+                                      readers_tight(reader->owner, reader, n));
+        bool patient = a->now_ns < s->stall_ns || s->stall_ns == 0;
+        if (lags && patient && s->len > PIECE)
+            return false;
+        const char *data = s->reply + s->told;
+        s->told += n;
+        /* The request may be gone with the last piece. */
+        answer_reply(a, s->req, s->index, last, !last, data, n);
+        s->stall_ns = 0;
+    }
+    return true;
+}
+
+static void say_failed(struct spread *s)
+{
+    bool partly = s->answered > 0 && s->failed != REPLY_TOO_BIG;
+    if (partly)
+        answer_fail(s->cluster->answers, s->req, s->index, 1, REPLY_LOST,
+                    "the command went to several nodes; on some it was "
+                    "executed, but of another: %.300s",
+                    s->why.text);
+    else
+        answer_fail(s->cluster->answers, s->req, s->index, 1, s->failed, "%s",
+                    s->why.text);
+}
+
+/* SCAN's cursor tells the node, too: see spread_scan. */
+static enum err turn_cursor(struct spread *s, const char *reply, size_t len);
+
+static void finish(struct spread *s)
+{
+    struct cluster *c = s->cluster;
+    const char *reply;
+    size_t len;
+    if (s->failed == REPLY_OK) {
+        enum err e = gather_result(&s->gather, &reply, &len);
+        if (e == ERR_OK && s->scans)
+            e = turn_cursor(s, reply, len);
+        else if (e == ERR_OK)
+            s->reply = reply, s->len = len;
+        if (e != ERR_OK) {
+            s->failed = REPLY_TOO_BIG;
+            err_say(&s->why, e,
+                    "the command was executed, but its joined reply is %s",
+                    e == ERR_LIMIT ? "over --max-reply"
+                                   : "more than there is memory for");
+        }
+    }
+    if (s->failed != REPLY_OK) {
+        say_failed(s);
+        spread_free(s);
+        return;
+    }
+    if (s->reply[0] == '-')
+        status_count(c->answers->status, COUNTER_error_replies, 1);
+    if (hand_out(s)) {
+        spread_free(s);
+        return;
+    }
+    s->next = c->delivering;
+    c->delivering = s;
+}
+
+uint64_t spreads_tick(struct cluster *c, uint64_t now)
+{
+    uint64_t next = 0;
+    for (struct spread **at = &c->delivering; *at != NULL;) {
+        struct spread *s = *at;
+        if (s->stall_ns == 0)
+            s->stall_ns = now + c->options.base->stall_ms * NS_PER_MS;
+        struct spread *after = s->next;
+        if (hand_out(s)) {
+            *at = after;
+            spread_free(s);
+            continue;
+        }
+        next = cluster_sooner(next, s->stall_ns != 0 ? s->stall_ns : now + 1);
+        at = &s->next;
+    }
+    return next;
+}
+
+void spreads_release(struct cluster *c)
+{
+    while (c->delivering != NULL) {
+        struct spread *s = c->delivering;
+        c->delivering = s->next;
+        spread_free(s);
+    }
+}
+
+static void settle(struct spread *s)
+{
+    if (--s->left == 0)
+        finish(s);
+}
+
+void spread_reply(struct spread *s, uint32_t part, const char *data, size_t len)
+{
+    enum err e = gather_add(&s->gather, part, data, len);
+    s->answered++;
+    if (e != ERR_OK && s->failed == REPLY_OK) {
+        s->failed = REPLY_TOO_BIG;
+        err_say(&s->why, e,
+                "the command was executed, but its joined reply is %s",
+                e == ERR_LIMIT ? "over --max-reply"
+                               : "more than there is memory for");
+    }
+    settle(s);
+}
+
+void spread_fail(struct spread *s, uint32_t part, enum reply_status status,
+                 const char *why)
+{
+    (void)part;
+    /* What may have been executed outweighs what was not. */
+    if (s->failed == REPLY_OK || status == REPLY_LOST) {
+        s->failed = status;
+        snprintf(s->why.text, sizeof(s->why.text), "%s", why);
+    }
+    settle(s);
+}
+
+/* ---- sending ---- */
+
+static void send_part(struct spread *s, const struct run *run, uint32_t number,
+                      const struct framed *command, uint16_t slot,
+                      enum route route)
+{
+    struct errand *e = errand_new(s->cluster, run, command, 1);
+    if (e == NULL) {
+        spread_fail(s, number, REPLY_UNAVAILABLE, NO_MEMORY);
+        return;
+    }
+    e->spread = s;
+    e->part = number;
+    e->route = (uint8_t)route;
+    e->passer.slot = slot;
+    e->passer.loose = slot == TURNSTILE_KEYLESS;
+    errand_enter(e);
+}
+
+void spread_split(struct cluster *c, const struct run *run, uint32_t index,
+                  const struct framed *command, const struct way *way)
+{
+    struct scatter scatter;
+    enum err e = scatter_split(&scatter, command, way, SLOTS);
+    if (e != ERR_OK) {
+        answer_fail(c->answers, run->req, index, 1, REPLY_UNAVAILABLE,
+                    e == ERR_NOMEM ? NO_MEMORY
+                                   : "the command can't be split by slot");
+        return;
+    }
+    struct spread *s = spread_new(c, run, index, way->join, scatter.count);
+    for (uint32_t i = 0; s != NULL && i < scatter.count; i++)
+        if (gather_keys(&s->gather, i, &scatter.parts[i]) != ERR_OK) {
+            answer_fail(c->answers, run->req, index, 1, REPLY_UNAVAILABLE,
+                        NO_MEMORY);
+            spread_free(s);
+            s = NULL;
+        }
+    for (uint32_t i = 0; s != NULL && i < scatter.count; i++) {
+        const struct part *p = &scatter.parts[i];
+        struct framed part = {p->data, p->len, p->blobs, p->nblobs, 0};
+        send_part(s, run, i, &part, p->slot, ROUTE_SHARED);
+    }
+    scatter_release(&scatter);
+    if (s != NULL)
+        settle(s);
+}
+
+void spread_masters(struct cluster *c, const struct run *run, uint32_t index,
+                    const struct framed *command, const struct way *way,
+                    enum route route)
+{
+    uint16_t slots[NODES_MAX];
+    uint32_t count = nodes_first_slots(&c->nodes, slots);
+    if (count == 0)
+        slots[count++] = TURNSTILE_KEYLESS;
+    struct spread *s = spread_new(c, run, index, way->join, count);
+    if (s == NULL)
+        return;
+    /* A part goes to whoever serves that slot by then. */
+    for (uint32_t i = 0; i < count; i++)
+        send_part(s, run, i, command, slots[i], route);
+    settle(s);
+}
+
+/* ---- SCAN ---- */
+
+/*
+ * A cursor is the node's own, times SCAN_NODES, and the node's number: so it
+ * stays as small as it can, for clients that keep it in a double. 0 begins with
+ * the first master; a node's own cursor 0 goes on with the next one.
+ */
+#define SCAN_NODES NODES_MAX
+#define SCAN_ARGS 16
+
+/* The master with the lowest number from `number` on; NODE_NONE: none. */
+static uint16_t master_from(const struct nodes *n, uint32_t number)
+{
+    for (uint32_t i = 0; i < n->master_count; i++)
+        if (n->masters[i] >= number)
+            return n->masters[i];
+    return NODE_NONE;
+}
+
+static bool read_cursor(const char *text, size_t len, uint64_t *cursor)
+{
+    *cursor = 0;
+    if (len == 0 || len > 19)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        *cursor = *cursor * 10 + (uint64_t)(text[i] - '0');
+    }
+    return true;
+}
+
+static enum err turn_cursor(struct spread *s, const char *reply, size_t len)
+{
+    struct resp_value v;
+    size_t head, used;
+    uint64_t cursor;
+    s->reply = reply;
+    s->len = len;
+    if (resp_get(reply, len, &v, &head) != ERR_OK || v.type != '*' ||
+        v.number != 2 ||
+        resp_get(reply + head, len - head, &v, &used) != ERR_OK ||
+        v.type != '$' || v.null || !read_cursor(v.data, v.len, &cursor))
+        return ERR_OK; /* an error, for instance */
+    uint32_t node = s->node;
+    if (cursor == 0) {
+        node = master_from(&s->cluster->nodes, node + 1U);
+        if (node == NODE_NONE)
+            return ERR_OK;
+    }
+    if (cursor > UINT64_MAX / SCAN_NODES - 1)
+        return ERR_LIMIT;
+    char text[24];
+    int n = snprintf(text, sizeof(text), "%llu",
+                     (unsigned long long)(cursor * SCAN_NODES + node));
+    s->own = malloc(len + sizeof(text) + RESP_HEADER_MAX);
+    if (s->own == NULL)
+        return ERR_NOMEM;
+    size_t rest = head + used;
+    s->len = (size_t)snprintf(s->own, len + sizeof(text) + RESP_HEADER_MAX,
+                              "*2\r\n$%d\r\n%s\r\n", n, text);
+    memcpy(s->own + s->len, reply + rest, len - rest);
+    s->len += len - rest;
+    s->reply = s->own;
+    return ERR_OK;
+}
+
+/* The same command with another cursor; malloc'ed. */
+static char *with_cursor(const struct framed *command, const char *cursor,
+                         size_t *len)
+{
+    struct resp_arg argv[SCAN_ARGS];
+    struct framed_args args;
+    uint32_t argc;
+    if (framed_args(&args, command, &argc) != ERR_OK || argc > SCAN_ARGS)
+        return NULL;
+    for (uint32_t i = 0; i < argc; i++)
+        if (framed_arg(&args, &argv[i], NULL) != ERR_OK ||
+            (argv[i].data == NULL && argv[i].len > 0))
+            return NULL;
+    argv[1] = (struct resp_arg){cursor, strlen(cursor)};
+    char *data = malloc(resp_command_size(argc, argv));
+    if (data != NULL)
+        *len = resp_put_command(data, argc, argv);
+    return data;
+}
+
+static bool scan_cursor(const struct framed *command, uint64_t *cursor)
+{
+    struct framed_args args;
+    struct resp_arg arg = {NULL, 0};
+    uint32_t argc;
+    return framed_args(&args, command, &argc) == ERR_OK && argc >= 2 &&
+           framed_arg(&args, &arg, NULL) == ERR_OK &&
+           framed_arg(&args, &arg, NULL) == ERR_OK && arg.data != NULL &&
+           read_cursor(arg.data, arg.len, cursor);
+}
+
+void spread_scan(struct cluster *c, const struct run *run, uint32_t index,
+                 const struct framed *command)
+{
+    static const char over[] = "*2\r\n$1\r\n0\r\n*0\r\n";
+    const struct nodes *n = &c->nodes;
+    uint64_t cursor = 0;
+    char text[24] = "0";
+    bool readable = scan_cursor(command, &cursor);
+    uint32_t from = (uint32_t)(cursor % SCAN_NODES);
+    uint16_t node = master_from(n, from);
+    if (readable && node == NODE_NONE && n->master_count > 0) {
+        answer_reply(c->answers, run->req, index, 1, false, over,
+                     sizeof(over) - 1);
+        return;
+    }
+    /* A node that is a master no more: on with the next one. */
+    if (cursor != 0 && node == from)
+        snprintf(text, sizeof(text), "%llu",
+                 (unsigned long long)(cursor / SCAN_NODES));
+    uint16_t slots[NODES_MAX], slot = TURNSTILE_KEYLESS;
+    uint32_t count = nodes_first_slots(n, slots);
+    for (uint32_t i = 0; i < count; i++)
+        if (n->owner[slots[i]] == node)
+            slot = slots[i];
+    struct spread *s = spread_new(c, run, index, JOIN_ONE, 1);
+    if (s == NULL)
+        return;
+    s->scans = readable;
+    s->node = node;
+    size_t len = command->len;
+    char *data = readable ? with_cursor(command, text, &len) : NULL;
+    struct framed one = {data != NULL ? data : command->data, len, NULL, 0, 0};
+    if (readable && data == NULL)
+        s->scans = false; /* it is refused by whoever gets it */
+    send_part(s, run, 0, &one, slot, ROUTE_SHARED);
+    settle(s);
+    free(data);
+}

@@ -1,0 +1,53 @@
+/*
+ * Spreads: one command of a request that several nodes take part in. Each part
+ * is an errand; the replies are joined (scatter.h), and the request gets one.
+ */
+#ifndef MANAGER_SPREAD_H
+#define MANAGER_SPREAD_H
+
+#include "manager/errand.h"
+#include "manager/keyspec.h"
+#include "manager/scatter.h"
+
+struct spread {
+    struct cluster *cluster;
+    struct request *req;
+    uint32_t index;           /* of the request's commands */
+    uint32_t left;            /* parts that are not settled */
+    uint32_t answered;        /* parts that were answered */
+    struct gather gather;
+    enum reply_status failed; /* of a part; REPLY_OK: none so far */
+    bool scans;               /* its reply begins with a cursor */
+    uint16_t node;            /* that is scanned */
+    struct err_text why;
+    /* Once all have come, while it is handed out in pieces. */
+    const char *reply;
+    size_t len, told;
+    char *own; /* memory of the reply, where that is not the gather's */
+    uint64_t stall_ns;
+    struct spread *next;
+};
+
+/* Each of these sends command `index` of the run's request, which is `command`,
+ * on its way, or answers it. */
+void spread_split(struct cluster *c, const struct run *run, uint32_t index,
+                  const struct framed *command, const struct way *way);
+void spread_masters(struct cluster *c, const struct run *run, uint32_t index,
+                    const struct framed *command, const struct way *way,
+                    enum route route);
+void spread_scan(struct cluster *c, const struct run *run, uint32_t index,
+                 const struct framed *command);
+
+/* A part's whole reply. */
+void spread_reply(struct spread *s, uint32_t part, const char *data,
+                  size_t len);
+
+/* A part will have none. */
+void spread_fail(struct spread *s, uint32_t part, enum reply_status status,
+                 const char *why);
+
+/* Hands on more of what waits for slow readers; returns when it wants to be
+ * called next (0: no wish). */
+uint64_t spreads_tick(struct cluster *c, uint64_t now);
+
+#endif

@@ -1,0 +1,104 @@
+/*
+ * The turnstile: keeps the order of commands on each key while a cluster's
+ * slots move and its masters die.
+ *
+ * As long as all goes well a command passes straight to its slot's master, and
+ * is merely counted. Once one of a slot has to be sent again (MOVED, ASK,
+ * TRYAGAIN, a connection that broke before it was written), or can't be sent
+ * now, the slot's gate closes: who comes later is held, in the order of coming.
+ * When all that had passed are back, the longest row of held ones that have one
+ * and the same target goes, and so on until none is held.
+ *
+ *      slot 7:   passed, at node 2          held, in the order of coming
+ *               [ 14 ] [ 17 ]               ( 15 > 3 ) ( 18 ) ( 19 )
+ *
+ * It knows nothing of connections: its owner says where one would go, and
+ * sends it. Nothing waits for another slot's sake; how many are held is bounded,
+ * so that a dead master's slots leave room for the others.
+ */
+#ifndef MANAGER_TURNSTILE_H
+#define MANAGER_TURNSTILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ipc/err.h"
+#include "manager/slot.h"
+
+/* One more gate than there are slots: for commands without keys. */
+#define TURNSTILE_KEYLESS SLOTS
+#define TURNSTILE_NOWHERE UINT16_MAX
+
+/* Embedded by what passes. */
+struct passer {
+    struct passer *next, *prev; /* of those held at the same gate; a ring */
+    uint64_t seq;               /* the order of coming */
+    uint64_t not_before_ns;     /* is held until then; 0: at once */
+    uint16_t slot;              /* or TURNSTILE_KEYLESS */
+    bool loose;                 /* keeps no order: it is never counted */
+    bool held, counted;
+};
+
+struct turnstile_ops {
+    /* Where it would go now; TURNSTILE_NOWHERE: it can't. */
+    uint16_t (*target)(void *context, struct passer *p);
+    /* Sends it there. May call turnstile_leave for it, if that fails. */
+    void (*go)(void *context, struct passer *p, uint16_t target);
+    /* It is held: looks whether it is to be held on. Else settles what becomes
+     * of it, after turnstile_drop. */
+    void (*look)(void *context, struct passer *p);
+};
+
+struct gate {
+    struct passer *held; /* the first */
+    uint32_t inside;     /* passed and not back */
+    uint16_t at;         /* where those are */
+    uint16_t next, prev; /* gates that hold somebody; a list */
+    bool due;            /* is on the list of gates to be looked at */
+};
+
+struct turnstile {
+    const struct turnstile_ops *ops;
+    void *context;
+    uint64_t seq;
+    uint32_t held;
+    uint32_t limit; /* of those held that never passed */
+    uint16_t first; /* gate that holds somebody; TURNSTILE_NOWHERE: none */
+    uint32_t due_count;
+    uint64_t look_ns; /* when all that hold are to be looked at next */
+    uint16_t due[SLOTS + 1];
+    struct gate gates[SLOTS + 1];
+};
+
+/* Large: on the heap. `ops` and `context` are borrowed. */
+void turnstile_init(struct turnstile *t, const struct turnstile_ops *ops,
+                    void *context, uint32_t limit);
+
+/* One comes, with slot and loose set: it goes or is held. ERR_LIMIT: neither,
+ * for too many are held. */
+MUST_CHECK enum err turnstile_enter(struct turnstile *t, struct passer *p);
+
+/* One that passed is back for good. */
+void turnstile_leave(struct turnstile *t, struct passer *p);
+
+/* One that passed is to go again, in its old place and not before that time. */
+void turnstile_again(struct turnstile *t, struct passer *p,
+                     uint64_t not_before_ns);
+
+/* One that is held goes away. */
+void turnstile_drop(struct turnstile *t, struct passer *p);
+
+/* What can pass now may be more than before: the next turn looks at all. */
+static inline void turnstile_look(struct turnstile *t)
+{
+    t->look_ns = 1;
+}
+
+/* Lets pass who can. Returns when it wants to be called next (0: no wish). */
+uint64_t turnstile_turn(struct turnstile *t, uint64_t now);
+
+/* The one that was held longest at the first gate; NULL: nobody is. */
+struct passer *turnstile_any(const struct turnstile *t);
+
+#endif
