@@ -17,10 +17,12 @@ static void node_changed(void *context, struct node *node, struct conn *conn)
     struct cluster *c = context;
     if (conn->state == CONN_READY)
         turnstile_look(&c->turnstile);
+    else
+        c->taught = false; /* what comes back may be another release */
     if (conn->state != CONN_READY || !c->refresh.have)
         refresh_want(c);
     if (conn == &node->conn[LANE_SMALL] && !c->stopping)
-        c->hooks.changed(c->hooks.context, conn);
+        c->hooks.changed(c->hooks.changed_context, conn);
 }
 
 enum err cluster_new(struct cluster **cluster, struct loop *loop,
@@ -64,7 +66,7 @@ void cluster_free(struct cluster *c)
 {
     if (c == NULL)
         return;
-    spreads_release(c);
+    fanouts_release(c);
     nodes_release(&c->nodes);
     errands_release(&c->errands);
     keyspecs_free(c->keyspecs);
@@ -117,16 +119,31 @@ bool cluster_none(const struct cluster *c)
     return c->none;
 }
 
+bool cluster_taught(const struct cluster *c)
+{
+    return c->taught;
+}
+
 void cluster_learn(struct cluster *c, const char *reply, size_t len)
 {
+    c->taught = true;
     if (keyspecs_learn(c->keyspecs, reply, len) != ERR_OK)
         log_debug("where keys are is known from the built-in table");
 }
 
-const struct conn_options *cluster_any(const struct cluster *c)
+void cluster_aim(const struct cluster *c, struct conn_options *options)
 {
-    const struct node *node = nodes_any_master(&c->nodes, 0);
-    return node == NULL ? NULL : &node->options;
+    const struct node *any = nodes_any_master(&c->nodes, 0);
+    for (uint32_t i = 0; i < c->nodes.master_count; i++) {
+        const struct node *node = c->nodes.all[c->nodes.masters[i]];
+        if (node_ready(node) && node->options.uri.port == options->uri.port &&
+            strcmp(node->options.uri.host, options->uri.host) == 0)
+            return;
+    }
+    if (any == NULL)
+        return;
+    memcpy(options->uri.host, any->options.uri.host, sizeof(options->uri.host));
+    options->uri.port = any->options.uri.port;
 }
 
 void cluster_reload(struct cluster *c)
@@ -166,7 +183,8 @@ static void see_whether_started(struct cluster *c)
     if (any == NULL)
         return;
     c->started = true;
-    c->hooks.changed(c->hooks.context, &n->all[any->number]->conn[LANE_SMALL]);
+    c->hooks.changed(c->hooks.changed_context,
+                     &n->all[any->number]->conn[LANE_SMALL]);
 }
 
 uint64_t cluster_tick(struct cluster *c, uint64_t now)
@@ -175,7 +193,7 @@ uint64_t cluster_tick(struct cluster *c, uint64_t now)
     uint64_t next = refresh_tick(c, now);
     next = cluster_sooner(next, nodes_tick(&c->nodes, now));
     see_whether_started(c);
-    next = cluster_sooner(next, spreads_tick(c, now));
+    next = cluster_sooner(next, fanouts_tick(c, now));
     next = cluster_sooner(next, turnstile_turn(&c->turnstile, now));
     nodes_flush(&c->nodes);
     status_gauge_set(status, GAUGE_held, c->turnstile.held);
@@ -250,14 +268,14 @@ void cluster_one(struct cluster *c, enum route route, const struct run *run,
         send_one(c, route, run, index, command, &way);
         break;
     case SPREAD_SPLIT:
-        spread_split(c, run, index, command, &way);
+        fanout_split(c, run, index, command, &way);
         break;
     case SPREAD_MASTERS:
     case SPREAD_NODES:
-        spread_masters(c, run, index, command, &way, route);
+        fanout_masters(c, run, index, command, &way, route);
         break;
     case SPREAD_SCAN:
-        spread_scan(c, run, index, command);
+        fanout_scan(c, run, index, command);
         break;
     case SPREAD_CROSS:
         say_cross(c, run->req, index);

@@ -4,7 +4,7 @@
  *
  * A command is kept (errand.h) until it is answered; the turnstile holds it
  * while its slot moves or its master is away; what concerns several nodes is
- * split, or sent to all, and joined (spread.h); the map of slots is asked for
+ * split, or sent to all, and joined (fanout.h); the map of slots is asked for
  * again when something says that it is old (refresh.h).
  */
 #ifndef MANAGER_CLUSTER_H
@@ -15,11 +15,10 @@
 
 #include "ipc/err.h"
 #include "manager/conn.h"
+#include "manager/options.h"
 #include "manager/pipeline.h"
 #include "manager/policy.h"
 #include "manager/seeds.h"
-
-enum read_from { READ_MASTER, READ_REPLICA, READ_PREFER_REPLICA };
 
 /* What routes.c does for a cluster, and hears of it. */
 struct cluster_hooks {
@@ -30,7 +29,8 @@ struct cluster_hooks {
                      struct err_text *why);
     /* A node's connection became ready or stops being that, or the map came. */
     void (*changed)(void *context, struct conn *c);
-    void *context;
+    void *changed_context;
+    void *context; /* of `side` */
 };
 
 struct cluster_options {
@@ -68,12 +68,16 @@ bool cluster_none(const struct cluster *c);
 /* Sends a run on its way, or answers it. Not ROUTE_SUBSCRIBE. */
 void cluster_send(struct cluster *c, enum route route, struct run *run);
 
+/* Whether the server's commands are known, and were not likely to change since.
+ */
+bool cluster_taught(const struct cluster *c);
+
 /* What the server says of its commands. */
 void cluster_learn(struct cluster *c, const char *reply, size_t len);
 
-/* The server that a connection of its own, for pub/sub, is to go to: any
- * master. NULL: none is ready. A view until the next tick. */
-const struct conn_options *cluster_any(const struct cluster *c);
+/* Makes the options of a connection of its own (pub/sub) name a master that is
+ * ready, unless they do; of several that it names no other. */
+void cluster_aim(const struct cluster *c, struct conn_options *options);
 
 /* The base has changed. */
 void cluster_reload(struct cluster *c);

@@ -56,15 +56,14 @@ static enum err survey(struct batch *b, struct err_text *why)
         struct way way;
         if (framed_next(&rest, &m->command) != ERR_OK)
             return err_say(why, ERR_INVALID, "it is not in canonical form");
-        enum err e =
-            keyspecs_way(b->cluster->keyspecs, &m->command, &way);
+        enum err e = keyspecs_way(b->cluster->keyspecs, &m->command, &way);
         if (!within && is_named(&m->command, "MULTI")) {
             within = true;
-            b->groups += b->groups < UINT16_MAX;
+            b->groups = (uint16_t)(b->groups + (b->groups < UINT16_MAX));
         }
         m->group = within ? b->groups : 0;
-        if (within && (is_named(&m->command, "EXEC") ||
-                       is_named(&m->command, "DISCARD")))
+        if (within &&
+            (is_named(&m->command, "EXEC") || is_named(&m->command, "DISCARD")))
             within = false;
         m->slot = TURNSTILE_KEYLESS;
         m->alone = e != ERR_OK ||
@@ -223,13 +222,12 @@ void cluster_batch(struct cluster *c, enum route route, const struct run *run)
                     REPLY_UNAVAILABLE,
                     "the manager is out of memory; it was not executed");
     else if (e != ERR_OK)
-        answer_fail(c->answers, run->req, run->first, run->count,
-                    REPLY_INVALID, "%s", why.text);
+        answer_fail(c->answers, run->req, run->first, run->count, REPLY_INVALID,
+                    "%s", why.text);
     else if (b.one_slot)
         send_all(&b);
     else if (b.groups > 0)
-        answer_fail(c->answers, run->req, run->first, run->count,
-                    REPLY_INVALID,
+        answer_fail(c->answers, run->req, run->first, run->count, REPLY_INVALID,
                     "CROSSSLOT: in a cluster all keys of a transaction, and of "
                     "what is sent together with it, must be in one slot: give "
                     "them one hash tag, as in {user1}:name; nothing was "

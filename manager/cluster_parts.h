@@ -5,22 +5,22 @@
 #include "ipc/random.h"
 #include "manager/cluster.h"
 #include "manager/errand.h"
+#include "manager/fanout.h"
 #include "manager/keyspec.h"
 #include "manager/nodes.h"
-#include "manager/spread.h"
 #include "manager/turnstile.h"
 
 /* When the map is asked for; see cluster_refresh.c. */
 struct refresh {
-    struct slotmap *map;   /* what was read last */
-    bool came;             /* and is to be adopted */
-    bool wanted;           /* as soon as may be */
-    struct node *asked;    /* whose answer is due; NULL: nobody's */
-    uint64_t asked_ns;     /* when */
-    uint64_t earliest_ns;  /* not before */
-    uint64_t regular_ns;   /* at the latest */
-    uint64_t turn;         /* whom to ask */
-    bool have;             /* one has come */
+    struct slotmap *map;  /* what was read last */
+    bool came;            /* and is to be adopted */
+    bool wanted;          /* as soon as may be */
+    struct node *asked;   /* whose answer is due; NULL: nobody's */
+    uint64_t asked_ns;    /* when */
+    uint64_t earliest_ns; /* not before */
+    uint64_t regular_ns;  /* at the latest */
+    uint64_t turn;        /* whom to ask */
+    bool have;            /* one has come */
 };
 
 struct cluster {
@@ -31,10 +31,11 @@ struct cluster {
     struct keyspecs *keyspecs;
     struct nodes nodes;
     struct errands errands;
-    struct spread *delivering; /* joined replies on their way */
+    struct fanout *delivering; /* joined replies on their way */
     struct refresh refresh;
     struct random_stream random;
     bool started;  /* each master was tried once */
+    bool taught;   /* the server has told its commands */
     bool stopping; /* what comes back is not sent again */
     bool none;     /* the server says that it is no cluster */
     struct turnstile turnstile;
@@ -59,13 +60,12 @@ uint64_t refresh_tick(struct cluster *c, uint64_t now);
 /* ---- cluster_batch.c ---- */
 
 /* Commands that belong together. */
-void cluster_batch(struct cluster *c, enum route route,
-                   const struct run *run);
+void cluster_batch(struct cluster *c, enum route route, const struct run *run);
 
-/* ---- spread.c ---- */
+/* ---- fanout.c ---- */
 
 /* Forgets what is still to be handed out. */
-void spreads_release(struct cluster *c);
+void fanouts_release(struct cluster *c);
 
 /* ---- cluster.c ---- */
 

@@ -41,8 +41,8 @@ static void complain(struct cluster *c, struct node *node, const char *reply,
                  : "it does not tell which node serves which slot: ",
             line < 200 ? line : 200, reply);
     if (log_limit_pass(&limit, 1))
-        log_error("%s:%u: %s", node->options.uri.host,
-                  node->options.uri.port, conn->error.text);
+        log_error("%s:%u: %s", node->options.uri.host, node->options.uri.port,
+                  conn->error.text);
 }
 
 void refresh_mapped(void *context, struct node *node, const char *reply,

@@ -23,8 +23,8 @@ static struct errand *errand_of(struct passer *p)
 
 static bool add_slab(struct errands *pool)
 {
-    struct errand **slabs = realloc(pool->slabs, (pool->slab_count + 1) *
-                                                     sizeof(struct errand *));
+    struct errand **slabs =
+        realloc(pool->slabs, (pool->slab_count + 1) * sizeof(struct errand *));
     if (slabs == NULL)
         return false;
     pool->slabs = slabs;
@@ -131,8 +131,8 @@ void errand_end(struct errand *e, enum reply_status status, const char *fmt,
     va_start(ap, fmt);
     vsnprintf(why.text, sizeof(why.text), fmt, ap);
     va_end(ap);
-    if (e->spread != NULL)
-        spread_fail(e->spread, e->part, status, why.text);
+    if (e->fanout != NULL)
+        fanout_fail(e->fanout, e->part, status, why.text);
     else if (e->items == NULL)
         answer_fail(a, e->req, e->first, 1, status, "%s", why.text);
     else
@@ -147,7 +147,7 @@ bool errand_over(struct errand *e)
 {
     struct answers *a = e->cluster->answers;
     if (e->req->reader->dead) {
-        if (e->spread != NULL) {
+        if (e->fanout != NULL) {
             errand_end(e, REPLY_UNAVAILABLE, "its requester is gone");
             return true;
         }
@@ -222,7 +222,7 @@ static void end_down(struct errand *e)
         conn = &c->nodes.all[c->nodes.owner[slot]]->conn[LANE_SMALL];
     errand_end(e, REPLY_UNAVAILABLE,
                "%s is down (%.200s); the command was not executed",
-               e->replica                  ? "every replica of its slot's master"
+               e->replica ? "every replica of its slot's master"
                : slot == TURNSTILE_KEYLESS ? "Redis"
                                            : "the master of its slot",
                conn != NULL && conn->error.text[0] != '\0' ? conn->error.text
@@ -363,7 +363,7 @@ static enum err append(struct errand *e, struct node *node,
 static enum err send_whole(struct errand *e, struct node *node,
                            struct err_text *why)
 {
-    struct run run = {.req = e->spread == NULL ? e->req : NULL,
+    struct run run = {.req = e->fanout == NULL ? e->req : NULL,
                       .taker = &e->taker,
                       .count = e->count,
                       .hash = e->hash,
@@ -392,7 +392,7 @@ static enum err send_composed(struct errand *e, struct node *node, bool asking,
     free(e->units);
     e->units = m.units;
     e->due = m.count;
-    struct run run = {.req = e->spread == NULL ? e->req : NULL,
+    struct run run = {.req = e->fanout == NULL ? e->req : NULL,
                       .taker = &e->taker,
                       .count = m.count,
                       .data = buffer_head(&out),

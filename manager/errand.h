@@ -3,7 +3,7 @@
  * commands until they are answered, so that they can be sent again when the
  * node that got them says that another one is to have them, or that they have
  * to wait. It is a taker: what a node says is either handed on to the request,
- * or (a part of a split command) to a spread, or obeyed.
+ * or (a part of a split command) to a fan-out, or obeyed.
  *
  * One errand is a single command, or the commands of a batch that are in one
  * slot. Of a batch each is settled for itself, but MULTI to EXEC are one: if
@@ -29,7 +29,7 @@
 #define ERRAND_INLINE 168
 
 struct cluster;
-struct spread;
+struct fanout;
 
 enum item_state {
     ITEM_TODO, /* to be sent (again) */
@@ -50,33 +50,33 @@ struct errand {
     struct passer passer;
     struct cluster *cluster;
     struct request *req;   /* lives as long as the errand */
-    struct spread *spread; /* whose part it is; NULL: it answers the request */
+    struct fanout *fanout; /* whose part it is; NULL: it answers the request */
     struct errand *free;   /* in the pool */
     uint64_t patience_ns;  /* to be told TRYAGAIN until then; 0: was not yet */
-    uint32_t part;         /* of the spread */
+    uint32_t part;         /* of the fan-out */
     uint32_t first;        /* a single command: its place in the request */
     uint32_t count;
     uint32_t hash;
-    uint32_t due; /* replies that have to come, ASKING's included */
-    uint16_t node;    /* where it was sent last */
-    uint16_t ask;     /* where it is to go for once, with ASKING; NODE_NONE */
+    uint32_t due;  /* replies that have to come, ASKING's included */
+    uint16_t node; /* where it was sent last */
+    uint16_t ask;  /* where it is to go for once, with ASKING; NODE_NONE */
     uint8_t hops;
     uint8_t tries; /* after TRYAGAIN and its like, for the backoff */
     uint8_t lane;
-    uint8_t route;  /* enum route: dedicated and control go by the side */
+    uint8_t route;   /* enum route: dedicated and control go by the side */
     bool replica;    /* a replica may answer it */
     bool asking;     /* it was sent with ASKING */
     bool redirected; /* a batch: something of it is to go again */
-    bool lost;       /* a part of a spread: its reply is too long */
+    bool lost;       /* a part of a fan-out: its reply is too long */
     size_t len, first_len;
     char *data; /* `inlined`, or its own */
     struct source *source;
     struct blob *blobs;
     uint32_t nblobs;
     struct errand_item *items; /* of a batch; NULL: a single command */
-    uint32_t *units;           /* of a batch sent again: what each reply is to */
-    struct buffer collected;   /* of a spread's part: a reply in parts */
-    uint64_t again_ns;         /* a batch that is to go again: not before */
+    uint32_t *units;         /* of a batch sent again: what each reply is to */
+    struct buffer collected; /* of a fan-out's part: a reply in parts */
+    uint64_t again_ns;       /* a batch that is to go again: not before */
     char inlined[ERRAND_INLINE];
 };
 

@@ -106,7 +106,7 @@ static bool obey(struct errand *e, const struct taken *part)
         break;
     case REDIRECT_READONLY:
         /* With a key it would have been MOVED; a script may say it, too. */
-        if ((e->spread == NULL && e->passer.slot != TURNSTILE_KEYLESS) ||
+        if ((e->fanout == NULL && e->passer.slot != TURNSTILE_KEYLESS) ||
             !may_wait(e))
             return false;
         refresh_want(c);
@@ -129,7 +129,7 @@ static void note_error(struct errand *e, const struct taken *part)
 
 /* ---- a single command ---- */
 
-/* A part of a spread: its reply is joined whole. */
+/* A part of a fan-out: its reply is joined whole. */
 static void collect(struct errand *e, const struct taken *part)
 {
     struct cluster *c = e->cluster;
@@ -146,11 +146,11 @@ static void collect(struct errand *e, const struct taken *part)
     }
     turnstile_leave(&c->turnstile, &e->passer);
     if (e->lost)
-        spread_fail(e->spread, e->part, REPLY_TOO_BIG,
+        fanout_fail(e->fanout, e->part, REPLY_TOO_BIG,
                     "the command was executed, but its reply was over "
                     "--max-reply");
     else
-        spread_reply(e->spread, e->part, data, len);
+        fanout_reply(e->fanout, e->part, data, len);
     errand_free(e);
 }
 
@@ -163,7 +163,7 @@ static void take_one(struct errand *e, uint32_t index, const struct taken *part)
         turnstile_again(&c->turnstile, &e->passer, e->again_ns);
         return;
     }
-    if (e->spread != NULL) {
+    if (e->fanout != NULL) {
         collect(e, part);
         return;
     }

@@ -32,21 +32,19 @@ void manager_publish(struct manager *m)
         m->handover.step == HANDOVER_DONE)
         return;
     uint32_t kind = STATE_CONNECTED;
-    const struct conn *down = NULL;
-    for (uint32_t i = 0; i < m->routes.shared_count && down == NULL; i++)
-        if (m->routes.shared[i].state != CONN_READY)
-            down = &m->routes.shared[i];
+    bool ready = routes_ready(&m->routes);
+    const struct conn *down = ready ? NULL : routes_down(&m->routes);
     if (m->draining || m->closing || m->handover.step != HANDOVER_NONE)
         kind = STATE_DRAINING;
     else if (m->paused)
         kind = STATE_PAUSED;
-    else if (down != NULL)
+    else if (!ready)
         kind = m->announced ? STATE_RECONNECTING : STATE_STARTING;
     m->state.attempt = down ? down->attempt : 0;
     if (down != NULL && down->error.text[0] != '\0')
         snprintf(m->state.error, sizeof(m->state.error), "%.250s",
                  down->error.text);
-    else if (down == NULL)
+    else if (ready)
         m->state.error[0] = '\0';
     if (kind != m->state.kind)
         notify("STATUS=%s, %s", manager_state_str(kind), m->server);
@@ -72,6 +70,9 @@ void manager_announce(struct manager *m)
 static void learned(void *context, const char *data, size_t len)
 {
     struct manager *m = context;
+    m->learning = false;
+    if (len > 0)
+        routes_learn(&m->routes, data, len);
     if (len > 0 && policy_learn(m->options->policy, data, len) == ERR_OK)
         log_debug("learned the server's commands from %zu bytes", len);
     else
@@ -83,7 +84,7 @@ static void learned(void *context, const char *data, size_t len)
  * any command sent after it. */
 static void learn(struct manager *m, struct conn *c)
 {
-    if (buffer_len(&m->learn.bytes) > 0)
+    if (m->learning)
         return;
     capture_init(&m->learn, LEARN_MAX, learned, m);
     struct run run = {.taker = &m->learn.taker,
@@ -91,7 +92,8 @@ static void learn(struct manager *m, struct conn *c)
                       .data = COMMAND,
                       .len = sizeof(COMMAND) - 1,
                       .first_len = sizeof(COMMAND) - 1};
-    if (conn_append(c, &run) != ERR_OK)
+    m->learning = conn_append(c, &run) == ERR_OK;
+    if (!m->learning)
         log_debug("out of memory: the server's commands were not asked for");
 }
 
@@ -100,24 +102,26 @@ static void learn(struct manager *m, struct conn *c)
 void manager_connection_changed(void *context, struct conn *c)
 {
     struct manager *m = context;
+    char server[sizeof(m->server)];
+    uri_show(&c->options->uri, server, sizeof(server));
     if (c->state == CONN_READY) {
         status_count(m->status, COUNTER_connects, 1);
         m->retry_limit = (struct log_limit){0};
-        if (c == &m->routes.shared[0])
+        if (routes_teaches(&m->routes, c))
             learn(m, c);
         if (m->announced)
-            log_info("connected to %s", m->server);
+            log_info("connected to %s", server);
         else if (routes_ready(&m->routes) && m->takeover.step == TAKEOVER_NONE)
             manager_announce(m);
     } else if (c->state == CONN_WAITING) {
         if (c->attempt == 1 && m->announced) {
             status_count(m->status, COUNTER_disconnects, 1);
-            log_warn("lost the connection to %s: %s; reconnecting", m->server,
+            log_warn("lost the connection to %s: %s; reconnecting", server,
                      c->error.text);
         } else if (strcmp(m->retry_error.text, c->error.text) != 0 ||
                    log_limit_pass(&m->retry_limit, 1)) {
             m->retry_error = c->error;
-            log_warn("cannot connect to %s: %s; trying again", m->server,
+            log_warn("cannot connect to %s: %s; trying again", server,
                      c->error.text);
         }
     }
@@ -273,6 +277,7 @@ static void reload(struct manager *m)
     if (target_reload(&m->conn_options, m->options, &why) != ERR_OK)
         log_error("reload: %s; nothing was changed", why.text);
     else {
+        routes_reload(&m->routes);
         log_info("reloaded: the next connection uses what the files say now");
         manager_publish(m); /* whoever asked waits for a word */
     }

@@ -62,6 +62,7 @@ struct manager {
     uint64_t watchdog_period_ns; /* 0: systemd does not watch */
     uint64_t watchdog_ns;        /* next */
     struct capture learn;        /* the server's COMMAND */
+    bool learning;               /* it was asked for */
     struct log_limit retry_limit;
     struct err_text retry_error; /* of an attempt to connect, told last */
     char server[160];

@@ -243,8 +243,7 @@ uint32_t nodes_first_slots(const struct nodes *n, uint16_t slots[NODES_MAX])
 struct node *nodes_any_master(const struct nodes *n, uint64_t number)
 {
     for (uint32_t i = 0; i < n->master_count; i++) {
-        struct node *node =
-            n->all[n->masters[(number + i) % n->master_count]];
+        struct node *node = n->all[n->masters[(number + i) % n->master_count]];
         if (node_ready(node))
             return node;
     }

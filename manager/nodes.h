@@ -48,9 +48,9 @@ struct nodes {
     struct answers *answers;
     const struct conn_options *base;
     struct sizes *sizes;
-    bool bulk;         /* each has a connection for large ones */
-    bool use_replicas; /* they are connected */
-    uint32_t used;     /* no number beyond so many is taken */
+    bool bulk;                   /* each has a connection for large ones */
+    bool use_replicas;           /* they are connected */
+    uint32_t used;               /* no number beyond so many is taken */
     struct node *all[NODES_MAX]; /* by number; NULL: free */
     uint32_t master_count;
     uint16_t masters[NODES_MAX]; /* numbers, growing */

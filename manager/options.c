@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ipc/rows.h"
 #include "ipc/channel.h"
 #include "ipc/message.h"
+#include "ipc/rows.h"
 #include "ipc/version.h"
 
 /* ---- values ---- */
@@ -31,9 +31,71 @@ static void hide_password(char *uri)
 
 static enum err set_redis(struct options *o, char *value, struct err_text *why)
 {
-    enum err e = uri_parse(&o->uri, value, why);
+    o->seeds.count = 0;
+    enum err e = seeds_named(value)
+                     ? seeds_parse(&o->seeds, &o->uri, value, why)
+                     : uri_parse(&o->uri, value, why);
     hide_password(value);
     return e;
+}
+
+static enum err set_cluster(struct options *o, char *value,
+                            struct err_text *why)
+{
+    static const char *const words[] = {
+        [CLUSTER_NO] = "no", [CLUSTER_YES] = "yes", [CLUSTER_AUTO] = "auto"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(value, words[i]) == 0) {
+            o->cluster = (enum cluster_mode)i;
+            return ERR_OK;
+        }
+    }
+    return err_say(why, ERR_INVALID, "--cluster '%.20s': yes, no or auto",
+                   value);
+}
+
+static enum err set_read_from(struct options *o, char *value,
+                              struct err_text *why)
+{
+    static const char *const words[] = {[READ_MASTER] = "master",
+                                        [READ_REPLICA] = "replica",
+                                        [READ_PREFER_REPLICA] =
+                                            "prefer-replica"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(value, words[i]) == 0) {
+            o->read_from = (enum read_from)i;
+            return ERR_OK;
+        }
+    }
+    return err_say(why, ERR_INVALID,
+                   "--read-from '%.20s': master, replica or prefer-replica",
+                   value);
+}
+
+/* What is said of a cluster in several places goes together. */
+static enum err check_cluster(struct options *o, struct err_text *why)
+{
+    if (o->seeds.count > 0)
+        o->cluster = CLUSTER_YES;
+    if (o->cluster == CLUSTER_NO) {
+        if (o->read_from != READ_MASTER)
+            return err_say(why, ERR_INVALID,
+                           "--read-from is for clusters: use "
+                           "--redis cluster://, or --cluster yes");
+        return ERR_OK;
+    }
+    if (o->seeds.count > 0)
+        return ERR_OK;
+    if (o->uri.is_unix)
+        return err_say(why, ERR_INVALID,
+                       "--cluster: the nodes of a cluster are reached by host "
+                       "and port, not by unix://");
+    if (o->uri.db != 0 && o->cluster == CLUSTER_YES)
+        return err_say(why, ERR_INVALID, "URI: a cluster has only database 0");
+    o->seeds.count = 1;
+    memcpy(o->seeds.list[0].host, o->uri.host, sizeof(o->uri.host));
+    o->seeds.list[0].port = o->uri.port;
+    return ERR_OK;
 }
 
 static enum err set_capacity(struct options *o, char *value,
@@ -175,7 +237,12 @@ static const struct option_row rows[] = {
     {"channel", "NAME", KIND_TEXT, AT(channel), 0, 0, NULL,
      "the channel to serve, or its folder (default)"},
     {"redis", "URI", CALL(set_redis),
-     "redis://[user[:password]@]host[:port][/db], rediss://, unix:///path"},
+     "redis://[user[:password]@]host[:port][/db], rediss://, unix:///path, "
+     "cluster://host:port,host:port, clusters://"},
+    {"cluster", "yes|no|auto", CALL(set_cluster),
+     "the server is a node of a cluster (no; cluster://: yes)"},
+    {"read-from", "WHICH", CALL(set_read_from),
+     "master, replica or prefer-replica: who answers reads in a cluster"},
     {"password-file", "FILE", KIND_TEXT, AT(password_file), 0, 0, NULL,
      "file with the password (else REDISCLI_AUTH, else the URI's)"},
     {"resp", "2|3", CALL(set_resp), "the protocol that workers see (2)"},
@@ -328,6 +395,8 @@ enum err options_parse(struct options *o, int argc, char **argv,
         e = read_password(&o->uri, o->password_file, why);
     else if (e == ERR_OK && auth != NULL && o->uri.password[0] == '\0')
         e = set_password(&o->uri, auth, strlen(auth), "REDISCLI_AUTH", why);
+    if (e == ERR_OK)
+        e = check_cluster(o, why);
     if (e != ERR_OK)
         options_release(o);
     return e;

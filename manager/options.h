@@ -10,10 +10,19 @@
 #include "ipc/mpsc.h"
 #include "manager/log.h"
 #include "manager/policy.h"
+#include "manager/seeds.h"
 #include "manager/uri.h"
 
 #define CONNECTIONS_MAX 16
 #define SIDE_CONNECTIONS_MAX 256
+
+enum cluster_mode {
+    CLUSTER_NO,
+    CLUSTER_YES,
+    CLUSTER_AUTO /* ask the server */
+};
+
+enum read_from { READ_MASTER, READ_REPLICA, READ_PREFER_REPLICA };
 
 struct options {
     const char *channel; /* NULL: the default one */
@@ -25,6 +34,9 @@ struct options {
     bool exit_when_closed;
     enum log_level log_level;
     struct uri uri;
+    struct seeds seeds; /* of a cluster; count 0: one Redis */
+    enum cluster_mode cluster;
+    enum read_from read_from;
     int resp;
     const char *client_name;
     const char *tls_ca, *tls_cert, *tls_key, *tls_server_name;

@@ -363,8 +363,8 @@ static bool settle_unwritten(struct pipeline *p, const struct entry *e,
                              const char *reason)
 {
     struct answers *a = p->answers;
-    bool wanted = e->req == NULL || (!e->req->reader->dead &&
-                                     !request_expired(a, e->req));
+    bool wanted = e->req == NULL ||
+                  (!e->req->reader->dead && !request_expired(a, e->req));
     if (e->req == NULL || e->taker != NULL) {
         bool over = reason != NULL || !wanted;
         if (over && e->taker != NULL)

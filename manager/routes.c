@@ -6,16 +6,24 @@
 
 #include "ipc/clock.h"
 #include "manager/lane_choice.h"
+#include "manager/log.h"
 
 /* How long an unused connection of a pool is kept. */
 #define SIDE_IDLE_NS (10 * NS_PER_S)
 #define CONTROL_CONNECTIONS 2
+/* SCRIPT KILL goes to all masters of a cluster. */
+#define CONTROL_CONNECTIONS_CLUSTER 64
 
 struct side {
     struct conn conn;
-    bool made;        /* conn is initialised */
-    uint64_t idle_ns; /* since when it serves nobody */
+    bool made;                   /* conn is initialised */
+    struct conn_options options; /* of a cluster's node; else not used */
+    uint64_t idle_ns;            /* since when it serves nobody */
 };
+
+static enum err send_to_node(void *context, enum route route,
+                             const struct conn_options *options,
+                             const struct run *run, struct err_text *why);
 
 /* Nobody waits for word of these: who sends looks at their state. */
 static void side_changed(void *context, struct conn *c)
@@ -27,6 +35,7 @@ static void side_changed(void *context, struct conn *c)
 enum err routes_init(struct routes *r, struct loop *loop,
                      struct answers *answers, struct conn_options *options,
                      uint32_t shared, bool bulk, uint32_t dedicated,
+                     const struct cluster_options *cluster,
                      void (*changed)(void *context, struct conn *c),
                      void *context)
 {
@@ -37,13 +46,15 @@ enum err routes_init(struct routes *r, struct loop *loop,
         .dedicated = {.max = dedicated,
                       .what = "dedicated",
                       .option = "--dedicated-connections"},
-        .control = {.max = CONTROL_CONNECTIONS, .what = "control"},
+        .control = {.max = cluster == NULL ? CONTROL_CONNECTIONS
+                                           : CONTROL_CONNECTIONS_CLUSTER,
+                    .what = "control"},
         .changed = changed,
         .context = context,
     };
     r->shared = calloc(shared, sizeof(*r->shared));
     r->dedicated.sides = calloc(dedicated + 1, sizeof(struct side));
-    r->control.sides = calloc(CONTROL_CONNECTIONS, sizeof(struct side));
+    r->control.sides = calloc(r->control.max, sizeof(struct side));
     if (r->shared == NULL || r->dedicated.sides == NULL ||
         r->control.sides == NULL)
         return ERR_NOMEM;
@@ -53,6 +64,14 @@ enum err routes_init(struct routes *r, struct loop *loop,
         if (e != ERR_OK)
             return e;
         r->shared[r->shared_count].pipeline.sizes = &r->sizes;
+    }
+    if (cluster != NULL) {
+        const struct cluster_hooks hooks = {send_to_node, changed, context, r};
+        r->pubsub_options = *options;
+        enum err e =
+            cluster_new(&r->cluster, loop, answers, &r->sizes, cluster, &hooks);
+        if (e != ERR_OK)
+            return e;
     }
     if (!bulk)
         return ERR_OK;
@@ -84,24 +103,76 @@ void routes_release(struct routes *r)
     if (r->has_bulk)
         conn_release(&r->bulk);
     r->has_bulk = false;
+    cluster_free(r->cluster);
+    r->cluster = NULL;
     pool_release(&r->dedicated);
     pool_release(&r->control);
 }
 
 void routes_start(struct routes *r)
 {
+    if (r->cluster != NULL) {
+        cluster_start(r->cluster);
+        return;
+    }
     for (uint32_t i = 0; i < r->shared_count; i++)
         conn_start(&r->shared[i], true);
     if (r->has_bulk)
         conn_start(&r->bulk, true);
 }
 
-bool routes_ready(const struct routes *r)
+const struct conn *routes_down(const struct routes *r)
 {
+    if (r->cluster != NULL)
+        return cluster_down(r->cluster);
     for (uint32_t i = 0; i < r->shared_count; i++)
         if (r->shared[i].state != CONN_READY)
-            return false;
-    return true;
+            return &r->shared[i];
+    return NULL;
+}
+
+bool routes_ready(const struct routes *r)
+{
+    return r->cluster != NULL ? cluster_ready(r->cluster)
+                              : routes_down(r) == NULL;
+}
+
+bool routes_teaches(const struct routes *r, const struct conn *c)
+{
+    return r->cluster != NULL ? !cluster_taught(r->cluster)
+                              : c == &r->shared[0];
+}
+
+void routes_learn(struct routes *r, const char *reply, size_t len)
+{
+    if (r->cluster != NULL)
+        cluster_learn(r->cluster, reply, len);
+}
+
+const struct conn_options *routes_pubsub_options(struct routes *r)
+{
+    return r->cluster != NULL ? &r->pubsub_options : r->options;
+}
+
+/* Takes over what is not of one node alone. */
+static void renew(struct conn_options *of, const struct conn_options *from)
+{
+    struct conn_options renewed = *from;
+    memcpy(renewed.uri.host, of->uri.host, sizeof(renewed.uri.host));
+    renewed.uri.port = of->uri.port;
+    *of = renewed;
+}
+
+void routes_reload(struct routes *r)
+{
+    if (r->cluster == NULL)
+        return;
+    struct side_pool *pools[] = {&r->dedicated, &r->control};
+    cluster_reload(r->cluster);
+    renew(&r->pubsub_options, r->options);
+    for (size_t p = 0; p < 2; p++)
+        for (uint32_t i = 0; i < pools[p]->used; i++)
+            renew(&pools[p]->sides[i].options, r->options);
 }
 
 static void pool_stop(struct side_pool *pool, const char *reason)
@@ -113,6 +184,8 @@ static void pool_stop(struct side_pool *pool, const char *reason)
 
 void routes_stop(struct routes *r, const char *reason)
 {
+    if (r->cluster != NULL)
+        cluster_stop(r->cluster, reason);
     for (uint32_t i = 0; i < r->shared_count; i++)
         conn_stop(&r->shared[i], reason);
     if (r->has_bulk)
@@ -152,69 +225,111 @@ static void send_shared(struct routes *r, struct run *run)
         fail(r, run, "the manager is out of memory");
 }
 
-/* A connection of the pool that serves nobody, a ready one if there is any. */
-static struct side *free_side(struct side_pool *pool)
+/* A connection of the pool that serves nobody, a ready one if there is any; of
+ * a cluster's (`options` not NULL) rather one to that node. */
+static struct side *free_side(struct side_pool *pool,
+                              const struct conn_options *options)
 {
     struct side *best = NULL;
     for (uint32_t i = 0; i < pool->max; i++) {
         struct side *s = &pool->sides[i];
         if (s->made && !pipeline_idle(&s->conn.pipeline))
             continue;
-        if (s->made && s->conn.state == CONN_READY)
+        bool there = options == NULL ||
+                     (s->options.uri.port == options->uri.port &&
+                      strcmp(s->options.uri.host, options->uri.host) == 0);
+        if (s->made && s->conn.state == CONN_READY && there)
             return s;
-        if (best == NULL || (s->made && !best->made))
+        if (best == NULL || (s->made && !best->made && there))
             best = s;
     }
     return best;
 }
 
-static void send_side(struct routes *r, struct side_pool *pool,
-                      const struct run *run)
+/* Makes it ready to be used for that server, which it need not be connected to
+ * yet. */
+static enum err prepare_side(struct routes *r, struct side_pool *pool,
+                             struct side *s, const struct conn_options *options)
 {
-    struct side *s = free_side(pool);
-    if (s == NULL) {
-        answer_fail(r->answers, run->req, run->first, run->count,
-                    REPLY_UNAVAILABLE,
-                    "all %u %s connections are busy%s%s; the command was not "
-                    "executed",
-                    pool->max, pool->what, pool->option ? ": raise " : "",
-                    pool->option ? pool->option : "");
-        return;
-    }
-    if (!s->made) {
-        if (conn_init(&s->conn, r->loop, r->options, r->answers, side_changed,
-                      r) != ERR_OK) {
-            fail(r, run, "the manager is out of memory");
-            return;
-        }
-        s->made = true;
-        if (pool->used <= (uint32_t)(s - pool->sides))
-            pool->used = (uint32_t)(s - pool->sides) + 1;
-    }
-    if (conn_append(&s->conn, run) != ERR_OK) {
-        fail(r, run, "the manager is out of memory");
-        return;
-    }
+    if (options != NULL && s->made && s->conn.state != CONN_OFF &&
+        (s->options.uri.port != options->uri.port ||
+         strcmp(s->options.uri.host, options->uri.host) != 0))
+        conn_stop(&s->conn, "it goes to another node");
+    if (options != NULL)
+        s->options = *options;
+    if (s->made)
+        return ERR_OK;
+    enum err e =
+        conn_init(&s->conn, r->loop, options == NULL ? r->options : &s->options,
+                  r->answers, side_changed, r);
+    if (e != ERR_OK)
+        return e;
+    s->made = true;
+    if (pool->used <= (uint32_t)(s - pool->sides))
+        pool->used = (uint32_t)(s - pool->sides) + 1;
+    return ERR_OK;
+}
+
+static enum err send_side(struct routes *r, struct side_pool *pool,
+                          const struct conn_options *options,
+                          const struct run *run, struct err_text *why)
+{
+    struct side *s = free_side(pool, options);
+    if (s == NULL)
+        return err_say(why, ERR_BUSY, "all %u %s connections are busy%s%s",
+                       pool->max, pool->what, pool->option ? ": raise " : "",
+                       pool->option ? pool->option : "");
+    enum err e = prepare_side(r, pool, s, options);
+    if (e == ERR_OK)
+        e = conn_append(&s->conn, run);
+    if (e != ERR_OK)
+        return err_say(why, e, "the manager is out of memory");
     if (s->conn.state == CONN_OFF)
         conn_start(&s->conn, false);
     else
         conn_flush(&s->conn);
+    return ERR_OK;
+}
+
+static enum err send_to_node(void *context, enum route route,
+                             const struct conn_options *options,
+                             const struct run *run, struct err_text *why)
+{
+    struct routes *r = context;
+    return send_side(r, route == ROUTE_CONTROL ? &r->control : &r->dedicated,
+                     options, run, why);
+}
+
+static void send_alone(struct routes *r, struct side_pool *pool,
+                       const struct run *run)
+{
+    struct err_text why;
+    if (send_side(r, pool, NULL, run, &why) != ERR_OK)
+        answer_fail(r->answers, run->req, run->first, run->count,
+                    REPLY_UNAVAILABLE, "%s; the command was not executed",
+                    why.text);
 }
 
 void routes_send(struct routes *r, enum route route, struct run *run)
 {
     if (route == ROUTE_SUBSCRIBE)
         pubsub_request(r->pubsub, run);
+    else if (r->cluster != NULL)
+        cluster_send(r->cluster, route, run);
     else if (route == ROUTE_DEDICATED)
-        send_side(r, &r->dedicated, run);
+        send_alone(r, &r->dedicated, run);
     else if (route == ROUTE_CONTROL)
-        send_side(r, &r->control, run);
+        send_alone(r, &r->control, run);
     else
         send_shared(r, run);
 }
 
 void routes_flush(struct routes *r)
 {
+    if (r->cluster != NULL) {
+        cluster_flush(r->cluster);
+        return;
+    }
     for (uint32_t i = 0; i < r->shared_count; i++)
         conn_flush(&r->shared[i]);
     if (r->has_bulk)
@@ -223,6 +338,8 @@ void routes_flush(struct routes *r)
 
 size_t routes_unsent(const struct routes *r)
 {
+    if (r->cluster != NULL)
+        return cluster_unsent(r->cluster);
     size_t sum = 0;
     for (uint32_t i = 0; i < r->shared_count; i++)
         sum += buffer_len(&r->shared[i].pipeline.out);
@@ -233,6 +350,8 @@ size_t routes_unsent(const struct routes *r)
 
 bool routes_shared_idle(const struct routes *r)
 {
+    if (r->cluster != NULL)
+        return cluster_idle(r->cluster);
     for (uint32_t i = 0; i < r->shared_count; i++)
         if (!pipeline_idle(&r->shared[i].pipeline))
             return false;
@@ -308,10 +427,26 @@ static uint64_t tick_pool(struct side_pool *pool, uint64_t now)
     return next;
 }
 
+/* A server that was asked whether it is of a cluster is of none. */
+static void go_alone(struct routes *r)
+{
+    log_info("the server is not part of a cluster");
+    cluster_stop(r->cluster, "the server is not part of a cluster");
+    cluster_free(r->cluster);
+    r->cluster = NULL;
+    routes_start(r);
+}
+
 uint64_t routes_tick(struct routes *r, uint64_t now)
 {
     uint64_t next =
         sooner(tick_pool(&r->dedicated, now), tick_pool(&r->control, now));
+    if (r->cluster != NULL && cluster_none(r->cluster))
+        go_alone(r);
+    if (r->cluster != NULL) {
+        cluster_aim(r->cluster, &r->pubsub_options);
+        return sooner(next, cluster_tick(r->cluster, now));
+    }
     for (uint32_t i = 0; i < r->shared_count; i++)
         next = sooner(next, conn_tick(&r->shared[i], now));
     if (r->has_bulk)

@@ -7,6 +7,9 @@
  *   time, made when needed, kept for a while, closed when their requester dies,
  *   cancels or is out of time, so that a blocking command pops at most one
  *   element for somebody who left.
+ *
+ * With a cluster in place of one Redis, shared commands go its way, and a
+ * connection of a pool to the node that the cluster names.
  */
 #ifndef MANAGER_ROUTES_H
 #define MANAGER_ROUTES_H
@@ -14,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "manager/cluster.h"
 #include "manager/conn.h"
 #include "manager/policy.h"
 #include "manager/pubsub.h"
@@ -36,19 +40,21 @@ struct routes {
     bool has_bulk;
     struct sizes sizes;
     struct side_pool dedicated, control;
-    struct pubsub *pubsub; /* set by the owner */
+    struct pubsub *pubsub;              /* set by the owner */
+    struct cluster *cluster;            /* NULL: one Redis */
+    struct conn_options pubsub_options; /* in a cluster: some node's */
     /* Called when a shared connection becomes ready or stops being that. */
     void (*changed)(void *context, struct conn *c);
     void *context;
 };
 
-/* Everything is borrowed. Connects nothing yet. ERR_NOMEM. */
-MUST_CHECK enum err routes_init(struct routes *r, struct loop *loop,
-                                struct answers *answers,
-                                struct conn_options *options, uint32_t shared,
-                                bool bulk, uint32_t dedicated,
-                                void (*changed)(void *context, struct conn *c),
-                                void *context);
+/* Everything is borrowed. Connects nothing yet. `cluster`: NULL for one Redis.
+ * ERR_NOMEM. */
+MUST_CHECK enum err
+routes_init(struct routes *r, struct loop *loop, struct answers *answers,
+            struct conn_options *options, uint32_t shared, bool bulk,
+            uint32_t dedicated, const struct cluster_options *cluster,
+            void (*changed)(void *context, struct conn *c), void *context);
 void routes_release(struct routes *r);
 
 /* Begins to connect the shared ones. */
@@ -57,8 +63,24 @@ void routes_start(struct routes *r);
 /* Closes all; what is in flight is answered with the reason. */
 void routes_stop(struct routes *r, const char *reason);
 
-/* Whether every shared connection is ready. */
+/* Whether every shared connection is ready; of a cluster, see cluster_ready. */
 bool routes_ready(const struct routes *r);
+
+/* While that is not so: the connection to speak of. NULL: there is none. */
+const struct conn *routes_down(const struct routes *r);
+
+/* Whether the server of this connection, which has just become ready, is to be
+ * asked for its commands. */
+bool routes_teaches(const struct routes *r, const struct conn *c);
+
+/* What it says of them. */
+void routes_learn(struct routes *r, const char *reply, size_t len);
+
+/* What pub/sub connects to. */
+const struct conn_options *routes_pubsub_options(struct routes *r);
+
+/* The options have changed (login, certificates): for connections to come. */
+void routes_reload(struct routes *r);
 
 /* Sends a run on its way, or answers it. Never ROUTE_REFUSED. */
 void routes_send(struct routes *r, enum route route, struct run *run);

@@ -144,11 +144,20 @@ static enum err build(struct manager *m, struct err_text *why)
         readers_init(&m->readers, &m->loop, m->status, m->channel.reply_fd,
                      m->channel.payload_fd, max_clients, o->reader_backlog,
                      o->total_backlog, seed);
+    const struct cluster_options cluster = {
+        .base = &m->conn_options,
+        .seeds = &o->seeds,
+        .bulk = o->bulk_connections > 0,
+        .max_held = o->max_inflight / 2,
+        .read_from = o->read_from,
+        .probe = o->cluster == CLUSTER_AUTO,
+    };
     if (e == ERR_OK)
         e = routes_init(&m->routes, &m->loop, &m->answers, &m->conn_options,
                         o->connections, o->bulk_connections > 0,
-                        o->dedicated_connections, manager_connection_changed,
-                        m);
+                        o->dedicated_connections,
+                        o->cluster == CLUSTER_NO ? NULL : &cluster,
+                        manager_connection_changed, m);
     struct pubsub_limits limits = {
         .max_subscribers = max_subscribers,
         .max_subscriptions = o->max_subscriptions,
@@ -158,7 +167,7 @@ static enum err build(struct manager *m, struct err_text *why)
     };
     if (e == ERR_OK)
         e = pubsub_new(&m->pubsub, &m->loop, &m->answers, &m->readers,
-                       &m->conn_options, &limits, seed);
+                       routes_pubsub_options(&m->routes), &limits, seed);
     m->routes.pubsub = m->pubsub;
     if (e == ERR_OK)
         e = intake_init(&m->intake, &m->rx, &m->readers, &m->answers,

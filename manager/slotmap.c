@@ -194,8 +194,7 @@ static bool take_place(struct redirection *r, const char *at, const char *end,
     const char *space = memchr(at, ' ', (size_t)(end - at));
     if (space != NULL)
         end = space;
-    const char *colon =
-        at == end ? NULL : memrchr(at, ':', (size_t)(end - at));
+    const char *colon = at == end ? NULL : memrchr(at, ':', (size_t)(end - at));
     if (colon == NULL || (colon - at == 1 && *at == '?'))
         return false;
     const char *host_end = colon++;

@@ -40,10 +40,8 @@ void capture_init(struct capture *c, size_t max,
                   void (*done)(void *context, const char *data, size_t len),
                   void *context)
 {
-    *c = (struct capture){.taker = {&capture_ops},
-                          .max = max,
-                          .done = done,
-                          .context = context};
+    *c = (struct capture){
+        .taker = {&capture_ops}, .max = max, .done = done, .context = context};
 }
 
 void capture_release(struct capture *c)

@@ -13,8 +13,8 @@
  *               [ 14 ] [ 17 ]               ( 15 > 3 ) ( 18 ) ( 19 )
  *
  * It knows nothing of connections: its owner says where one would go, and
- * sends it. Nothing waits for another slot's sake; how many are held is bounded,
- * so that a dead master's slots leave room for the others.
+ * sends it. Nothing waits for another slot's sake; how many are held is
+ * bounded, so that a dead master's slots leave room for the others.
  */
 #ifndef MANAGER_TURNSTILE_H
 #define MANAGER_TURNSTILE_H

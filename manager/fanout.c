@@ -1,5 +1,5 @@
 /* Parts of one command, and their replies as one. */
-#include "manager/spread.h"
+#include "manager/fanout.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,13 +15,12 @@
 
 #define NO_MEMORY "the manager is out of memory; it was not executed"
 
-static struct spread *spread_new(struct cluster *c, const struct run *run,
-                                 uint32_t index, enum join join,
-                                 uint32_t parts)
+static struct fanout *fanout_new(struct cluster *c, const struct run *run,
+                                 uint32_t index, enum join join, uint32_t parts)
 {
-    struct spread *s = calloc(1, sizeof(*s));
-    if (s != NULL && gather_init(&s->gather, join, parts,
-                                 c->answers->max_reply) != ERR_OK) {
+    struct fanout *s = calloc(1, sizeof(*s));
+    if (s != NULL &&
+        gather_init(&s->gather, join, parts, c->answers->max_reply) != ERR_OK) {
         free(s);
         s = NULL;
     }
@@ -37,7 +36,7 @@ static struct spread *spread_new(struct cluster *c, const struct run *run,
     return s;
 }
 
-static void spread_free(struct spread *s)
+static void fanout_free(struct fanout *s)
 {
     gather_release(&s->gather);
     free(s->own);
@@ -47,7 +46,7 @@ static void spread_free(struct spread *s)
 /* ---- the joined reply ---- */
 
 /* Hands out what the reader takes; true: all of it. */
-static bool hand_out(struct spread *s)
+static bool hand_out(struct fanout *s)
 {
     struct answers *a = s->cluster->answers;
     struct reader *reader = s->req->reader;
@@ -69,7 +68,7 @@ static bool hand_out(struct spread *s)
     return true;
 }
 
-static void say_failed(struct spread *s)
+static void say_failed(struct fanout *s)
 {
     bool partly = s->answered > 0 && s->failed != REPLY_TOO_BIG;
     if (partly)
@@ -82,10 +81,10 @@ static void say_failed(struct spread *s)
                     s->why.text);
 }
 
-/* SCAN's cursor tells the node, too: see spread_scan. */
-static enum err turn_cursor(struct spread *s, const char *reply, size_t len);
+/* SCAN's cursor tells the node, too: see fanout_scan. */
+static enum err turn_cursor(struct fanout *s, const char *reply, size_t len);
 
-static void finish(struct spread *s)
+static void finish(struct fanout *s)
 {
     struct cluster *c = s->cluster;
     const char *reply;
@@ -106,30 +105,30 @@ static void finish(struct spread *s)
     }
     if (s->failed != REPLY_OK) {
         say_failed(s);
-        spread_free(s);
+        fanout_free(s);
         return;
     }
     if (s->reply[0] == '-')
         status_count(c->answers->status, COUNTER_error_replies, 1);
     if (hand_out(s)) {
-        spread_free(s);
+        fanout_free(s);
         return;
     }
     s->next = c->delivering;
     c->delivering = s;
 }
 
-uint64_t spreads_tick(struct cluster *c, uint64_t now)
+uint64_t fanouts_tick(struct cluster *c, uint64_t now)
 {
     uint64_t next = 0;
-    for (struct spread **at = &c->delivering; *at != NULL;) {
-        struct spread *s = *at;
+    for (struct fanout **at = &c->delivering; *at != NULL;) {
+        struct fanout *s = *at;
         if (s->stall_ns == 0)
             s->stall_ns = now + c->options.base->stall_ms * NS_PER_MS;
-        struct spread *after = s->next;
+        struct fanout *after = s->next;
         if (hand_out(s)) {
             *at = after;
-            spread_free(s);
+            fanout_free(s);
             continue;
         }
         next = cluster_sooner(next, s->stall_ns != 0 ? s->stall_ns : now + 1);
@@ -138,22 +137,22 @@ uint64_t spreads_tick(struct cluster *c, uint64_t now)
     return next;
 }
 
-void spreads_release(struct cluster *c)
+void fanouts_release(struct cluster *c)
 {
     while (c->delivering != NULL) {
-        struct spread *s = c->delivering;
+        struct fanout *s = c->delivering;
         c->delivering = s->next;
-        spread_free(s);
+        fanout_free(s);
     }
 }
 
-static void settle(struct spread *s)
+static void settle(struct fanout *s)
 {
     if (--s->left == 0)
         finish(s);
 }
 
-void spread_reply(struct spread *s, uint32_t part, const char *data, size_t len)
+void fanout_reply(struct fanout *s, uint32_t part, const char *data, size_t len)
 {
     enum err e = gather_add(&s->gather, part, data, len);
     s->answered++;
@@ -167,7 +166,7 @@ void spread_reply(struct spread *s, uint32_t part, const char *data, size_t len)
     settle(s);
 }
 
-void spread_fail(struct spread *s, uint32_t part, enum reply_status status,
+void fanout_fail(struct fanout *s, uint32_t part, enum reply_status status,
                  const char *why)
 {
     (void)part;
@@ -181,16 +180,16 @@ void spread_fail(struct spread *s, uint32_t part, enum reply_status status,
 
 /* ---- sending ---- */
 
-static void send_part(struct spread *s, const struct run *run, uint32_t number,
+static void send_part(struct fanout *s, const struct run *run, uint32_t number,
                       const struct framed *command, uint16_t slot,
                       enum route route)
 {
     struct errand *e = errand_new(s->cluster, run, command, 1);
     if (e == NULL) {
-        spread_fail(s, number, REPLY_UNAVAILABLE, NO_MEMORY);
+        fanout_fail(s, number, REPLY_UNAVAILABLE, NO_MEMORY);
         return;
     }
-    e->spread = s;
+    e->fanout = s;
     e->part = number;
     e->route = (uint8_t)route;
     e->passer.slot = slot;
@@ -198,7 +197,7 @@ static void send_part(struct spread *s, const struct run *run, uint32_t number,
     errand_enter(e);
 }
 
-void spread_split(struct cluster *c, const struct run *run, uint32_t index,
+void fanout_split(struct cluster *c, const struct run *run, uint32_t index,
                   const struct framed *command, const struct way *way)
 {
     struct scatter scatter;
@@ -209,12 +208,12 @@ void spread_split(struct cluster *c, const struct run *run, uint32_t index,
                                    : "the command can't be split by slot");
         return;
     }
-    struct spread *s = spread_new(c, run, index, way->join, scatter.count);
+    struct fanout *s = fanout_new(c, run, index, way->join, scatter.count);
     for (uint32_t i = 0; s != NULL && i < scatter.count; i++)
         if (gather_keys(&s->gather, i, &scatter.parts[i]) != ERR_OK) {
             answer_fail(c->answers, run->req, index, 1, REPLY_UNAVAILABLE,
                         NO_MEMORY);
-            spread_free(s);
+            fanout_free(s);
             s = NULL;
         }
     for (uint32_t i = 0; s != NULL && i < scatter.count; i++) {
@@ -227,7 +226,7 @@ void spread_split(struct cluster *c, const struct run *run, uint32_t index,
         settle(s);
 }
 
-void spread_masters(struct cluster *c, const struct run *run, uint32_t index,
+void fanout_masters(struct cluster *c, const struct run *run, uint32_t index,
                     const struct framed *command, const struct way *way,
                     enum route route)
 {
@@ -235,7 +234,7 @@ void spread_masters(struct cluster *c, const struct run *run, uint32_t index,
     uint32_t count = nodes_first_slots(&c->nodes, slots);
     if (count == 0)
         slots[count++] = TURNSTILE_KEYLESS;
-    struct spread *s = spread_new(c, run, index, way->join, count);
+    struct fanout *s = fanout_new(c, run, index, way->join, count);
     if (s == NULL)
         return;
     /* A part goes to whoever serves that slot by then. */
@@ -276,7 +275,7 @@ static bool read_cursor(const char *text, size_t len, uint64_t *cursor)
     return true;
 }
 
-static enum err turn_cursor(struct spread *s, const char *reply, size_t len)
+static enum err turn_cursor(struct fanout *s, const char *reply, size_t len)
 {
     struct resp_value v;
     size_t head, used;
@@ -342,7 +341,7 @@ static bool scan_cursor(const struct framed *command, uint64_t *cursor)
            read_cursor(arg.data, arg.len, cursor);
 }
 
-void spread_scan(struct cluster *c, const struct run *run, uint32_t index,
+void fanout_scan(struct cluster *c, const struct run *run, uint32_t index,
                  const struct framed *command)
 {
     static const char over[] = "*2\r\n$1\r\n0\r\n*0\r\n";
@@ -366,7 +365,7 @@ void spread_scan(struct cluster *c, const struct run *run, uint32_t index,
     for (uint32_t i = 0; i < count; i++)
         if (n->owner[slots[i]] == node)
             slot = slots[i];
-    struct spread *s = spread_new(c, run, index, JOIN_ONE, 1);
+    struct fanout *s = fanout_new(c, run, index, JOIN_ONE, 1);
     if (s == NULL)
         return;
     s->scans = readable;

@@ -1,20 +1,20 @@
 /*
- * Spreads: one command of a request that several nodes take part in. Each part
+ * Fan-outs: one command of a request that several nodes take part in. Each part
  * is an errand; the replies are joined (scatter.h), and the request gets one.
  */
-#ifndef MANAGER_SPREAD_H
-#define MANAGER_SPREAD_H
+#ifndef MANAGER_FANOUT_H
+#define MANAGER_FANOUT_H
 
 #include "manager/errand.h"
 #include "manager/keyspec.h"
 #include "manager/scatter.h"
 
-struct spread {
+struct fanout {
     struct cluster *cluster;
     struct request *req;
-    uint32_t index;           /* of the request's commands */
-    uint32_t left;            /* parts that are not settled */
-    uint32_t answered;        /* parts that were answered */
+    uint32_t index;    /* of the request's commands */
+    uint32_t left;     /* parts that are not settled */
+    uint32_t answered; /* parts that were answered */
     struct gather gather;
     enum reply_status failed; /* of a part; REPLY_OK: none so far */
     bool scans;               /* its reply begins with a cursor */
@@ -25,29 +25,29 @@ struct spread {
     size_t len, told;
     char *own; /* memory of the reply, where that is not the gather's */
     uint64_t stall_ns;
-    struct spread *next;
+    struct fanout *next;
 };
 
 /* Each of these sends command `index` of the run's request, which is `command`,
  * on its way, or answers it. */
-void spread_split(struct cluster *c, const struct run *run, uint32_t index,
+void fanout_split(struct cluster *c, const struct run *run, uint32_t index,
                   const struct framed *command, const struct way *way);
-void spread_masters(struct cluster *c, const struct run *run, uint32_t index,
+void fanout_masters(struct cluster *c, const struct run *run, uint32_t index,
                     const struct framed *command, const struct way *way,
                     enum route route);
-void spread_scan(struct cluster *c, const struct run *run, uint32_t index,
+void fanout_scan(struct cluster *c, const struct run *run, uint32_t index,
                  const struct framed *command);
 
 /* A part's whole reply. */
-void spread_reply(struct spread *s, uint32_t part, const char *data,
+void fanout_reply(struct fanout *s, uint32_t part, const char *data,
                   size_t len);
 
 /* A part will have none. */
-void spread_fail(struct spread *s, uint32_t part, enum reply_status status,
+void fanout_fail(struct fanout *s, uint32_t part, enum reply_status status,
                  const char *why);
 
 /* Hands on more of what waits for slow readers; returns when it wants to be
  * called next (0: no wish). */
-uint64_t spreads_tick(struct cluster *c, uint64_t now);
+uint64_t fanouts_tick(struct cluster *c, uint64_t now);
 
 #endif
