@@ -17,6 +17,7 @@ struct refresh {
     bool wanted;          /* as soon as may be */
     struct node *asked;   /* whose answer is due; NULL: nobody's */
     uint64_t asked_ns;    /* when */
+    uint64_t last_ns;     /* somebody was asked, or was to be */
     uint64_t earliest_ns; /* not before */
     uint64_t regular_ns;  /* at the latest */
     uint64_t turn;        /* whom to ask */

@@ -15,6 +15,8 @@
 #define REGULAR_NS (10 * NS_PER_S)
 /* Whoever has not answered by then is not waited for. */
 #define ANSWER_NS NS_PER_S
+/* A master that owes an answer so long may be replaced by now. */
+#define SILENT_NS (500 * NS_PER_MS)
 
 void refresh_want(struct cluster *c)
 {
@@ -68,11 +70,20 @@ void refresh_mapped(void *context, struct node *node, const char *reply,
     status_count(c->answers->status, COUNTER_map_refreshes, 1);
 }
 
-static bool master_is_down(const struct cluster *c)
+/* Whether a master is away, or seems to be: it owes an answer, and says nothing
+ * for a while. *next is when the latter might be so. */
+static bool master_is_down(const struct cluster *c, uint64_t now,
+                           uint64_t *next)
 {
-    for (uint32_t i = 0; i < c->nodes.master_count; i++)
-        if (node_down(c->nodes.all[c->nodes.masters[i]]))
+    *next = 0;
+    for (uint32_t i = 0; i < c->nodes.master_count; i++) {
+        const struct node *node = c->nodes.all[c->nodes.masters[i]];
+        uint64_t since = node_silent_since(node);
+        if (node_down(node) || (since != 0 && now >= since + SILENT_NS))
             return true;
+        if (since != 0)
+            *next = cluster_sooner(*next, since + SILENT_NS);
+    }
     return false;
 }
 
@@ -92,10 +103,11 @@ static void ask(struct cluster *c, uint64_t now)
 {
     struct refresh *r = &c->refresh;
     uint64_t pause = !r->have || c->turnstile.held > 0 ? PRESSING_NS : CALM_NS;
+    r->last_ns = now;
     r->earliest_ns = now + pause;
     r->regular_ns =
         now + REGULAR_NS + random_stream_next(&c->random) % REGULAR_NS;
-    struct node *node = nodes_to_ask(&c->nodes, r->turn++);
+    struct node *node = nodes_to_ask(&c->nodes, r->turn++, now - SILENT_NS);
     if (node != NULL) {
         node_ask_map(node);
         r->asked = node->map_asked ? node : NULL;
@@ -122,14 +134,16 @@ uint64_t refresh_tick(struct cluster *c, uint64_t now)
     }
     if (r->asked != NULL)
         return r->asked_ns + ANSWER_NS;
-    if (!r->wanted && r->have && master_is_down(c)) {
-        r->wanted = true;
+    uint64_t silent = 0;
+    if (r->have && master_is_down(c, now, &silent)) {
         uint64_t pause = c->turnstile.held > 0 ? PRESSING_NS : DOWN_NS;
-        r->earliest_ns = now + pause;
+        r->wanted = true;
+        if (r->earliest_ns > r->last_ns + pause)
+            r->earliest_ns = r->last_ns + pause;
     }
     uint64_t due = r->wanted ? r->earliest_ns : r->regular_ns;
     if (now < due)
-        return due;
+        return cluster_sooner(due, silent);
     ask(c, now);
     return r->asked != NULL ? r->asked_ns + ANSWER_NS : r->earliest_ns;
 }

@@ -16,7 +16,7 @@
 #define UNUSED_NS (10 * NS_PER_S)
 /* One in whose place another was made master may answer so long; then it is
  * taken for one that stands still. */
-#define DEMOTED_NS NS_PER_S
+#define DEMOTED_NS (750 * NS_PER_MS)
 
 void nodes_init(struct nodes *n)
 {
@@ -262,14 +262,32 @@ struct node *nodes_replica(const struct nodes *n, uint16_t master,
     return NULL;
 }
 
-struct node *nodes_to_ask(const struct nodes *n, uint64_t from)
+uint64_t node_silent_since(const struct node *node)
 {
+    uint64_t since = 0;
+    for (int lane = 0; lane < LANE_COUNT; lane++) {
+        const struct conn *c = &node->conn[lane];
+        if (c->state == CONN_READY && !pipeline_idle(&c->pipeline) &&
+            (since == 0 || c->read_ns < since))
+            since = c->read_ns;
+    }
+    return since;
+}
+
+struct node *nodes_to_ask(const struct nodes *n, uint64_t from,
+                          uint64_t silent_ns)
+{
+    struct node *silent = NULL;
     for (uint32_t i = 0; i < n->used; i++) {
         struct node *node = n->all[(from + i) % n->used];
-        if (node != NULL && node_ready(node) && !node->map_asked)
+        if (node == NULL || !node_ready(node) || node->map_asked)
+            continue;
+        uint64_t since = node_silent_since(node);
+        if (since == 0 || since > silent_ns)
             return node;
+        silent = node;
     }
-    return NULL;
+    return silent;
 }
 
 /* ---- all of them ---- */

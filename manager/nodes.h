@@ -89,6 +89,9 @@ static inline bool node_down(const struct node *node)
     return c->state == CONN_OFF || c->state == CONN_WAITING || c->attempt > 0;
 }
 
+/* Since when it owes an answer and has sent nothing; 0: it owes none. */
+uint64_t node_silent_since(const struct node *node);
+
 /* A master that is ready, the same one for the same number as long as that is
  * so; NULL: none is. */
 struct node *nodes_any_master(const struct nodes *n, uint64_t number);
@@ -100,9 +103,10 @@ uint32_t nodes_first_slots(const struct nodes *n, uint16_t slots[NODES_MAX]);
 struct node *nodes_replica(const struct nodes *n, uint16_t master,
                            uint64_t number);
 
-/* A ready node to be asked for the map, from a place on. NULL: none is ready.
- */
-struct node *nodes_to_ask(const struct nodes *n, uint64_t from);
+/* A ready node to be asked for the map, from a place on; rather one that has
+ * not been silent since `silent_ns`. NULL: none is ready. */
+struct node *nodes_to_ask(const struct nodes *n, uint64_t from,
+                          uint64_t silent_ns);
 
 /* Asks it for the map. */
 void node_ask_map(struct node *node);
