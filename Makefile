@@ -187,12 +187,14 @@ $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
 
-TESTS += check_slot check_keyspec check_keyspec_server check_scatter
+TESTS += check_slot check_slotmap check_keyspec check_keyspec_server \
+         check_scatter
 walk_obj := $(walk_src:%.c=$(BUILD)/obj/%.o)
 keyspec_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(keyspec_src) \
                manager/framed.c manager/slot.c) \
                $(BUILD)/obj/tests/support_keyspec.o
 EXTRA_check_slot := $(BUILD)/obj/manager/slot.o
+EXTRA_check_slotmap := $(BUILD)/obj/manager/slotmap.o $(walk_obj)
 EXTRA_check_keyspec := $(keyspec_obj) $(walk_obj)
 EXTRA_check_keyspec_server := $(keyspec_obj) $(policy_obj) $(support) \
     $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis redis_cluster)
@@ -363,6 +365,8 @@ SRC_fuzz_policy := $(policy_src)
 FUZZ += fuzz_scatter
 SRC_fuzz_scatter := $(keyspec_src) $(scatter_src) $(walk_src) \
                     manager/framed.c manager/slot.c
+FUZZ += fuzz_slotmap
+SRC_fuzz_slotmap := manager/slotmap.c $(walk_src)
 FUZZ += fuzz_gateway
 SRC_fuzz_gateway := $(patsubst %,workers/gateway/%.c,parse translate catalog \
                     buffer commands)

@@ -4,58 +4,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ipc/resp.h"
+#include "manager/walk.h"
 
-/* What is left of a reply. */
-struct cursor {
-    const char *at;
-    size_t left;
-};
-
-static enum err next(struct cursor *c, struct resp_value *v)
-{
-    size_t used;
-    if (resp_get(c->at, c->left, v, &used) != ERR_OK)
-        return ERR_PROTO;
-    c->at += used;
-    c->left -= used;
-    return ERR_OK;
-}
-
-/* Passes over `n` values with all that is in them. */
-static enum err skip(struct cursor *c, int64_t n)
-{
-    while (n > 0) {
-        struct resp_value v;
-        if (next(c, &v) != ERR_OK)
-            return ERR_PROTO;
-        n--;
-        if (strchr("*~>%|", v.type) != NULL && !v.null) {
-            if (v.number > (int64_t)c->left)
-                return ERR_PROTO;
-            n += v.number + (v.type == '|');
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err array(struct cursor *c, int64_t *n)
+static enum err array(struct walk *w, int64_t *n)
 {
     struct resp_value v;
-    if (next(c, &v) != ERR_OK || v.type != '*' || v.null)
+    if (walk_next(w, &v) != ERR_OK || v.type != '*' || v.null)
         return ERR_PROTO;
     *n = v.number;
     return ERR_OK;
 }
 
-static enum err integer(struct cursor *c, int64_t low, int64_t high, int64_t *n)
+static enum err integer(struct walk *w, int64_t low, int64_t high, int64_t *n)
 {
-    struct resp_value v;
-    if (next(c, &v) != ERR_OK || v.type != ':' || v.number < low ||
-        v.number > high)
-        return ERR_PROTO;
-    *n = v.number;
-    return ERR_OK;
+    return walk_integer(w, n) != ERR_OK || *n < low || *n > high ? ERR_PROTO
+                                                                 : ERR_OK;
 }
 
 /* A host as a node tells it, without what no host has. */
@@ -100,20 +63,21 @@ static enum err note_node(struct slotmap *map, const char *host, uint16_t port,
 
 /* `[host, port, id, metadata...]`. *index: SLOTMAP_NOBODY for one that the
  * asked node knows no address of. */
-static enum err take_node(struct slotmap *map, struct cursor *c,
+static enum err take_node(struct slotmap *map, struct walk *w,
                           const char *asked, uint16_t master, uint16_t *index)
 {
     int64_t n, port;
     struct resp_value v;
     char host[SLOTMAP_HOST_MAX];
-    if (array(c, &n) != ERR_OK || n < 2 || next(c, &v) != ERR_OK)
+    if (array(w, &n) != ERR_OK || n < 2 || walk_next(w, &v) != ERR_OK)
         return ERR_PROTO;
     if (v.type != '$' && v.type != '_' && !v.null)
         return ERR_PROTO;
     bool unknown = !v.null && v.len == 1 && v.data[0] == '?';
     if (take_host(host, v.null ? "" : v.data, v.null ? 0 : v.len, asked) !=
             ERR_OK ||
-        integer(c, 0, UINT16_MAX, &port) != ERR_OK || skip(c, n - 2) != ERR_OK)
+        integer(w, 0, UINT16_MAX, &port) != ERR_OK ||
+        walk_skip(w, n - 2) != ERR_OK)
         return ERR_PROTO;
     *index = SLOTMAP_NOBODY;
     if (unknown || port == 0)
@@ -122,23 +86,23 @@ static enum err take_node(struct slotmap *map, struct cursor *c,
 }
 
 /* `[first, last, master, replica...]`. */
-static enum err take_range(struct slotmap *map, struct cursor *c,
+static enum err take_range(struct slotmap *map, struct walk *w,
                            const char *asked)
 {
     int64_t n, first, last;
-    if (array(c, &n) != ERR_OK || n < 3 ||
-        integer(c, 0, SLOTS - 1, &first) != ERR_OK ||
-        integer(c, first, SLOTS - 1, &last) != ERR_OK)
+    if (array(w, &n) != ERR_OK || n < 3 ||
+        integer(w, 0, SLOTS - 1, &first) != ERR_OK ||
+        integer(w, first, SLOTS - 1, &last) != ERR_OK)
         return ERR_PROTO;
     uint16_t master, replica;
-    enum err e = take_node(map, c, asked, SLOTMAP_NOBODY, &master);
+    enum err e = take_node(map, w, asked, SLOTMAP_NOBODY, &master);
     if (e != ERR_OK)
         return e;
     for (int64_t i = first; i <= last; i++)
         map->owner[i] = master;
     for (n -= 3; n > 0; n--) {
         /* Of a master without an address, replicas are of no use. */
-        e = take_node(map, c, asked, master, &replica);
+        e = take_node(map, w, asked, master, &replica);
         if (e != ERR_OK)
             return e;
     }
@@ -148,20 +112,20 @@ static enum err take_range(struct slotmap *map, struct cursor *c,
 enum err slotmap_parse(struct slotmap *map, const char *reply, size_t len,
                        const char *asked)
 {
-    struct cursor c = {reply, len};
+    struct walk w = {reply, reply + len};
     int64_t ranges;
     map->count = map->served = 0;
     memset(map->owner, 0xff, sizeof(map->owner));
-    if (array(&c, &ranges) != ERR_OK)
+    if (array(&w, &ranges) != ERR_OK)
         return ERR_PROTO;
     for (; ranges > 0; ranges--) {
-        enum err e = take_range(map, &c, asked);
+        enum err e = take_range(map, &w, asked);
         if (e != ERR_OK)
             return e;
     }
     for (uint32_t i = 0; i < SLOTS; i++)
         map->served += map->owner[i] != SLOTMAP_NOBODY;
-    return c.left == 0 ? ERR_OK : ERR_PROTO;
+    return w.pos == w.end ? ERR_OK : ERR_PROTO;
 }
 
 /* ---- redirections ---- */
