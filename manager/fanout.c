@@ -203,9 +203,11 @@ void fanout_split(struct cluster *c, const struct run *run, uint32_t index,
     struct scatter scatter;
     enum err e = scatter_split(&scatter, command, way, SLOTS);
     if (e != ERR_OK) {
-        answer_fail(c->answers, run->req, index, 1, REPLY_UNAVAILABLE,
-                    e == ERR_NOMEM ? NO_MEMORY
-                                   : "the command can't be split by slot");
+        answer_fail(c->answers, run->req, index, 1,
+                    e == ERR_NOMEM ? REPLY_UNAVAILABLE : REPLY_INVALID, "%s",
+                    e == ERR_NOMEM     ? NO_MEMORY
+                    : e == ERR_INVALID ? "the command " KEYSPEC_LARGE_KEY
+                                       : "the command can't be split by slot");
         return;
     }
     struct fanout *s = fanout_new(c, run, index, way->join, scatter.count);
