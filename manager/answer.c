@@ -8,6 +8,9 @@
 
 #define SLAB_REQUESTS 128
 
+/* Longer replies are written at once. */
+#define GATHERED_MAX 1024
+
 void answers_init(struct answers *a, struct readers *readers,
                   struct status *status, uint64_t seed)
 {
@@ -185,7 +188,10 @@ void answer_reply(struct answers *a, struct request *req, uint32_t first,
         struct reply_chunk chunk = chunk_for(req, first, count, REPLY_OK, len);
         if (more)
             chunk.flags |= REPLY_MORE;
-        e = readers_write(a->readers, req->reader, &chunk, data, false);
+        bool last = (chunk.flags & (REPLY_END | REPLY_MORE)) != 0;
+        e = a->gathers && !last && len <= GATHERED_MAX
+                ? readers_gather(a->readers, req->reader, &chunk, data)
+                : readers_write(a->readers, req->reader, &chunk, data, false);
         if (e == ERR_LIMIT)
             answer_cut(a, req);
     }

@@ -48,6 +48,8 @@ struct answers {
     uint32_t inflight;           /* commands taken and not answered */
     uint32_t most_inflight;
     uint64_t now_ns; /* set by each wait of the loop */
+    bool gathers;    /* short replies to one message go out together, with
+                        readers_flush at the latest */
 
     /* Called after each ANSWERS_AT_ONCE replies of a round, where set: may take
      * requests and put them on pipelines, but neither send nor close. */

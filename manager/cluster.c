@@ -35,6 +35,7 @@ enum err cluster_new(struct cluster **cluster, struct loop *loop,
         return ERR_NOMEM;
     c->loop = loop;
     c->answers = answers;
+    answers->gathers = true; /* they come from several nodes */
     c->hooks = *hooks;
     c->options = *options;
     c->nodes = (struct nodes){.loop = loop,
@@ -157,6 +158,7 @@ void cluster_flush(struct cluster *c)
 {
     (void)turnstile_turn(&c->turnstile, c->answers->now_ns);
     nodes_flush(&c->nodes);
+    readers_flush(c->answers->readers);
 }
 
 size_t cluster_unsent(const struct cluster *c)
@@ -196,6 +198,7 @@ uint64_t cluster_tick(struct cluster *c, uint64_t now)
     next = cluster_sooner(next, fanouts_tick(c, now));
     next = cluster_sooner(next, turnstile_turn(&c->turnstile, now));
     nodes_flush(&c->nodes);
+    readers_flush(c->answers->readers);
     status_gauge_set(status, GAUGE_held, c->turnstile.held);
     status_gauge_set(status, GAUGE_nodes, nodes_count_ready(&c->nodes));
     return next;

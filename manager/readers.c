@@ -22,6 +22,8 @@
 /* An answered reader that took nothing of its reply for so long must give way
  * when there are descriptors for no other. */
 #define STALLED_NS NS_PER_S
+/* So much is gathered before it is written. */
+#define GATHER_MAX 8192
 
 enum err readers_init(struct readers *rs, struct loop *loop,
                       struct status *status, int reply_fd, int payload_fd,
@@ -156,6 +158,7 @@ void readers_reap(struct readers *rs)
 
 void readers_release(struct readers *rs)
 {
+    rs->gathering = NULL;
     /* Without a table where there was no memory for one. */
     for (uint32_t i = 0; i < rs->bucket_count && rs->buckets != NULL; i++) {
         while (rs->buckets[i] != NULL) {
@@ -233,8 +236,19 @@ static enum err keep(struct readers *rs, struct reader *r,
     }
     rs->total_backlog += total;
     status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
-    loop_change(rs->loop, &r->watcher, EPOLLOUT);
+    if (!r->corked)
+        loop_change(rs->loop, &r->watcher, EPOLLOUT);
     return ERR_OK;
+}
+
+/* What was gathered goes out, as far as the pipe takes it. */
+static void uncork(struct readers *rs, struct reader *r)
+{
+    r->corked = false;
+    drain_backlog(rs, r);
+    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
+    if (buffer_len(&r->backlog) > 0)
+        loop_change(rs->loop, &r->watcher, EPOLLOUT);
 }
 
 bool readers_tight(const struct readers *rs, const struct reader *r, size_t len)
@@ -273,6 +287,14 @@ enum err readers_write(struct readers *rs, struct reader *r,
         die(rs, r);
         return ERR_CLOSED;
     }
+    if (r->corked) {
+        if (keep(rs, r, chunk, body, 0) != ERR_OK) {
+            die(rs, r);
+            return ERR_CLOSED;
+        }
+        uncork(rs, r);
+        return ERR_OK;
+    }
     if (buffer_len(&r->backlog) == 0) {
         enum err e = oneshot_write(r->watcher.fd, chunk, body, &written);
         if (e == ERR_OK)
@@ -288,6 +310,41 @@ enum err readers_write(struct readers *rs, struct reader *r,
         return ERR_CLOSED;
     }
     return ERR_OK;
+}
+
+enum err readers_gather(struct readers *rs, struct reader *r,
+                        const struct reply_chunk *chunk, const char *body)
+{
+    if (r->dead)
+        return ERR_CLOSED;
+    if (readers_tight(rs, r, chunk->length))
+        return ERR_LIMIT;
+    if (buffer_len(&r->backlog) == 0) {
+        r->corked = true;
+        if (!r->gathers) {
+            r->gathers = true;
+            r->next_gathering = rs->gathering;
+            rs->gathering = r;
+        }
+    }
+    if (keep(rs, r, chunk, body, 0) != ERR_OK) {
+        die(rs, r);
+        return ERR_CLOSED;
+    }
+    if (r->corked && buffer_len(&r->backlog) >= GATHER_MAX)
+        uncork(rs, r);
+    return ERR_OK;
+}
+
+void readers_flush(struct readers *rs)
+{
+    while (rs->gathering != NULL) {
+        struct reader *r = rs->gathering;
+        rs->gathering = r->next_gathering;
+        r->gathers = false;
+        if (r->corked && !r->dead)
+            uncork(rs, r);
+    }
 }
 
 enum err readers_payload(struct readers *rs, struct reader *r, int64_t need,
@@ -363,6 +420,7 @@ void readers_append(struct readers *rs, struct reader *r, const char *data,
 {
     if (r->dead)
         return;
+    r->corked = false;
     if (buffer_reserve(&r->backlog, len) != ERR_OK) {
         die(rs, r);
         return;
@@ -505,12 +563,11 @@ bool readers_sweep(struct readers *rs)
     size_t seen = 0, removed = 0;
     while (seen < SWEEP_STEP) {
         if (rs->sweep.dir == NULL) {
-            enum err e =
-                rs->payloads_next
-                    ? sweep_begin(&rs->sweep, rs->payload_fd, rs->reply_fd,
-                                  payload_is_leftover)
-                    : sweep_begin(&rs->sweep, rs->reply_fd, -1,
-                                  oneshot_is_leftover);
+            enum err e = rs->payloads_next
+                             ? sweep_begin(&rs->sweep, rs->payload_fd,
+                                           rs->reply_fd, payload_is_leftover)
+                             : sweep_begin(&rs->sweep, rs->reply_fd, -1,
+                                           oneshot_is_leftover);
             if (e != ERR_OK)
                 break; /* out of descriptors, say: another time */
         }

@@ -34,9 +34,12 @@ struct reader {
     bool has_payload;     /* its slot has a payload file */
     bool full;            /* until its pipe can be written again */
     bool wide;            /* its pipe was made larger */
+    bool corked;          /* its backlog is what readers_gather gathered */
+    bool gathers;         /* it is on the list of those */
     uint64_t progress_ns; /* when the backlog last got shorter or began */
     uint64_t taken;       /* bytes that went into the pipe */
     struct buffer backlog;
+    struct reader *next_gathering;
     struct reader *chain;                 /* in a bucket, or of the dead */
     struct reader *idle_prev, *idle_next; /* least recently used first */
 };
@@ -54,10 +57,11 @@ struct readers {
     uint32_t bucket_count; /* a power of two */
     uint32_t open_count;
     struct reader *idle_first, *idle_last;
-    struct reader *dead; /* without requests: freed after the round */
-    uint64_t key;        /* of the table's hash; random */
-    struct sweep sweep;  /* under way */
-    bool payloads_next;  /* which folder's turn comes after it */
+    struct reader *gathering; /* some of whose replies are gathered */
+    struct reader *dead;      /* without requests: freed after the round */
+    uint64_t key;             /* of the table's hash; random */
+    struct sweep sweep;       /* under way */
+    bool payloads_next;       /* which folder's turn comes after it */
 };
 
 /* The descriptors are borrowed; `key` is random. ERR_NOMEM. */
@@ -104,6 +108,13 @@ MUST_CHECK enum err readers_payload(struct readers *rs, struct reader *r,
 MUST_CHECK enum err readers_write(struct readers *rs, struct reader *r,
                                   const struct reply_chunk *chunk,
                                   const char *body, bool forced);
+
+/* The same for a chunk that others will follow soon: it may go out with them,
+ * or with the next readers_flush, which must come before readers_reap. */
+MUST_CHECK enum err readers_gather(struct readers *rs, struct reader *r,
+                                   const struct reply_chunk *chunk,
+                                   const char *body);
+void readers_flush(struct readers *rs);
 
 /* Whether readers_write would refuse a chunk of `len` bytes now, for what waits
  * already. */
