@@ -8,9 +8,11 @@
 
 static void put(struct wire *w, const void *data, size_t len)
 {
-    char *more = realloc(w->data, w->len + len + 1);
-    ck_assert_ptr_nonnull(more);
-    w->data = more;
+    while (w->room < w->len + len) {
+        w->room = w->room * 2 + 128;
+        w->data = realloc(w->data, w->room);
+        ck_assert_ptr_nonnull(w->data);
+    }
     memcpy(w->data + w->len, data, len);
     w->len += len;
 }

@@ -13,7 +13,7 @@
  * sees a byte read beyond them. */
 struct wire {
     char *data;
-    size_t len;
+    size_t len, room;
     struct blob blobs[WIRE_BLOBS];
     uint32_t nblobs;
 };
