@@ -290,9 +290,11 @@ EXTRA_check_gateway_parts := $(patsubst %,$(BUILD)/obj/workers/gateway/%.o,\
 $(gateway_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 # A cluster of real servers: alone, and behind a manager.
-cluster_tests := check_cluster_harness
+cluster_tests := check_cluster_harness check_cluster_moves \
+                 check_cluster_failover check_cluster_commands \
+                 check_cluster_replicas check_cluster_login check_cluster_bounds
 TESTS += $(cluster_tests)
-cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_cluster cluster_load lib \
+cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,support_tls redis_cluster cluster_load lib \
     differential)
 $(foreach t,$(cluster_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(cluster_obj) \
     $$(lib_obj)))

@@ -128,9 +128,9 @@ int redis_cluster_first_owner(const struct redis_cluster *c, unsigned slot)
 const char *redis_cluster_word(const struct redis_cluster *c, int node,
                                unsigned n)
 {
-    static char words[4][16];
+    static char words[16][16];
     static unsigned turn;
-    char *word = words[turn++ % 4];
+    char *word = words[turn++ % 16];
     unsigned found = 0;
     for (unsigned i = 0;; i++) {
         snprintf(word, sizeof(words[0]), "t%u", i);
@@ -275,10 +275,32 @@ int redis_cluster_move_keys(const struct redis_cluster *c, unsigned slot,
     return count;
 }
 
+static unsigned long info(const struct redis_cluster *c, int node,
+                          const char *name)
+{
+    const char *at = strstr(ask(c, node, "CLUSTER INFO"), name);
+    ck_assert_ptr_nonnull(at);
+    return strtoul(at + strlen(name), NULL, 10);
+}
+
+/* Whether it has heard of all epochs. Else the one that it makes for itself
+ * when it gets a slot may be below the old owner's, and a word of that one's
+ * which is still on its way takes the slot back again. */
+static bool is_up_to_date(const struct redis_cluster *c, int node)
+{
+    unsigned long known = info(c, node, "cluster_current_epoch:");
+    for (int i = 0; i < c->nodes; i++)
+        if (i != node && c->node[i].at.pid > 0 &&
+            info(c, i, "cluster_my_epoch:") > known)
+            return false;
+    return true;
+}
+
 void redis_cluster_move_end(const struct redis_cluster *c, unsigned slot,
                             int from, int to)
 {
     const char *id = c->node[to].id;
+    ck_assert(UNTIL(is_up_to_date(c, to)));
     /* The new owner first: were it the last to know, the slot would be
      * nobody's for a moment, if one of us died between. */
     order(c, to, "CLUSTER SETSLOT %u NODE %s", slot, id);

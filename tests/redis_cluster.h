@@ -84,7 +84,7 @@ unsigned redis_cluster_slot(const char *key);
 int redis_cluster_first_owner(const struct redis_cluster *c, unsigned slot);
 
 /* The n-th word ("t7") of which the slot was the node's: as a key, or as a tag
- * for many. Static storage of four words that come in turn. */
+ * for many. Static storage of 16 words that come in turn. */
 const char *redis_cluster_word(const struct redis_cluster *c, int node,
                                unsigned n);
 

@@ -1,0 +1,276 @@
+/* What a cluster in trouble can cost: how often a command is sent on, how many
+ * commands are held back for a dead master, how often the nodes are asked for
+ * the map, and that a manager can be replaced in the middle of all that. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ipc/clock.h"
+#include "tests/cluster_load.h"
+#include "tests/lib.h"
+#include "tests/redis_cluster.h"
+#include "tests/support.h"
+
+static struct redis_cluster cluster;
+static struct e2e_manager manager;
+static struct mqredis *mq;
+
+static bool start(const char *options)
+{
+    if (!redis_cluster_start(&cluster, 3, 0, 15000, NULL)) {
+        support_skip("check_cluster_bounds", "no redis-server from 7.0 on");
+        return false;
+    }
+    e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), options);
+    mq = lib_open(&manager);
+    mqredis_set_timeout(mq, 20000);
+    return true;
+}
+
+static void stop(void)
+{
+    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
+    mqredis_close(mq);
+    e2e_stop_all();
+    redis_cluster_stop(&cluster);
+}
+
+/* ---- hops ---- */
+
+/* Each of two nodes believes the other to be the slot's owner. */
+static void make_circle(unsigned slot)
+{
+    redis_cluster_ask(&cluster, 1, "CLUSTER SETSLOT %u NODE %s", slot,
+                      cluster.node[0].id);
+    redis_cluster_ask(&cluster, 0, "CLUSTER SETSLOT %u NODE %s", slot,
+                      cluster.node[1].id);
+}
+
+START_TEST(test_circle_of_redirections_ends)
+{
+    if (!start(NULL))
+        return;
+    const char *word = redis_cluster_word(&cluster, 0, 0);
+    EXPECT(mqredis_command(mq, "PING"), "PONG");
+    make_circle(redis_cluster_slot(word));
+    mqredis_set_timeout(mq, 1000);
+    uint64_t cpu = support_cpu_ns(manager.pid);
+    struct mqredis_reply *r = mqredis_command(mq, "INCR %s", word);
+    bool told = r->type == MQREDIS_ERROR && strncmp(r->str, "MOVED ", 6) == 0;
+    ck_assert_msg(told || r->status == MQREDIS_EXPIRED ||
+                      r->status == MQREDIS_UNAVAILABLE,
+                  "%s", lib_text(r));
+    mqredis_free(r);
+    uint64_t moved = e2e_counter(&manager, COUNTER_moved);
+    e2e_figure(E2E_REDIS, "a circle: %llu times MOVED, %.1f ms of CPU",
+               (unsigned long long)moved,
+               (double)(support_cpu_ns(manager.pid) - cpu) / 1e6);
+    ck_assert_uint_gt(moved, 1);
+    ck_assert_uint_le(moved, 64);
+    /* Nobody else is bothered, and it is over when the nodes agree. */
+    EXPECT(mqredis_command(mq, "SET %s 1", redis_cluster_word(&cluster, 0, 1)),
+           "OK");
+    redis_cluster_ask(&cluster, 1, "CLUSTER SETSLOT %u NODE %s",
+                      redis_cluster_slot(word), cluster.node[1].id);
+    mqredis_set_timeout(mq, 20000);
+    EXPECT(mqredis_command(mq, "INCR %s", word), "1");
+    stop();
+}
+END_TEST
+
+/* ---- what is held for a dead master ---- */
+
+#define IN_FLIGHT 64
+#define SENT 200
+
+START_TEST(test_held_commands_are_bounded)
+{
+    static struct mqredis_request *q[SENT];
+    if (!start("--when-down wait --max-inflight 64"))
+        return;
+    const char *dead = redis_cluster_word(&cluster, 0, 0);
+    const char *alive = redis_cluster_word(&cluster, 1, 0);
+    mqredis_set_window(mq, 2 * SENT);
+    redis_cluster_kill(&cluster, 0);
+    mqredis_set_timeout(mq, 3000);
+    for (int i = 0; i < SENT; i++)
+        q[i] = mqredis_submit(mq, "INCR %s", dead);
+    mqredis_flush(mq);
+    struct mqredis *other = lib_open(&manager);
+    uint64_t slowest = 0;
+    for (int i = 1; i <= 100; i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "%d", i);
+        uint64_t t0 = clock_ns();
+        EXPECT(mqredis_command(other, "INCR %s", alive), text);
+        if (clock_ns() - t0 > slowest)
+            slowest = clock_ns() - t0;
+    }
+    int ends[MQREDIS_SYSTEM + 1] = {0};
+    for (int i = 0; i < SENT; i++)
+        ends[lib_status(mqredis_wait(q[i]))]++;
+    e2e_figure(
+        E2E_REDIS,
+        "%d commands for a dead master, 64 in flight at most: %d held "
+        "to their deadlines, %d unavailable at once; the others' slowest "
+        "took %.1f ms",
+        SENT, ends[MQREDIS_EXPIRED], ends[MQREDIS_UNAVAILABLE],
+        (double)slowest / 1e6);
+    ck_assert_int_eq(ends[MQREDIS_OK], 0);
+    ck_assert_int_eq(ends[MQREDIS_LOST], 0);
+    ck_assert_int_le(ends[MQREDIS_EXPIRED], IN_FLIGHT);
+    ck_assert_int_gt(ends[MQREDIS_EXPIRED], 0);
+    ck_assert_int_gt(ends[MQREDIS_UNAVAILABLE], 0);
+    mqredis_close(other);
+    stop();
+}
+END_TEST
+
+/* Who asks and dies leaves nothing behind. */
+static void ask_and_wait(void *arg)
+{
+    (void)arg;
+    struct mqredis *own = mqredis_open(manager.channel, NULL);
+    CHILD_REQUIRE(own != NULL);
+    mqredis_set_timeout(own, 60000);
+    mqredis_free(
+        mqredis_command(own, "INCR %s", redis_cluster_word(&cluster, 0, 0)));
+}
+
+START_TEST(test_held_commands_of_the_dead_are_dropped)
+{
+    if (!start("--when-down wait"))
+        return;
+    redis_cluster_kill(&cluster, 0);
+    pid_t pid[8];
+    for (int i = 0; i < 8; i++)
+        pid[i] = support_fork(ask_and_wait, NULL);
+    ck_assert(UNTIL(e2e_counter(&manager, COUNTER_taken) >= 8));
+    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_inflight), 8);
+    for (int i = 0; i < 8; i++)
+        support_kill(pid[i]);
+    redis_cluster_restart(&cluster, 0);
+    ck_assert_msg(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 0), "%s",
+                  e2e_books(&manager));
+    /* Once the node is a master again it shows that none was executed. */
+    struct mqredis_reply *r = NULL;
+    ck_assert(UNTIL((mqredis_free(r),
+                     r = mqredis_command(mq, "EXISTS %s",
+                                         redis_cluster_word(&cluster, 0, 0)),
+                     r->type == MQREDIS_INTEGER)));
+    ck_assert_int_eq(r->integer, 0);
+    mqredis_free(r);
+    stop();
+}
+END_TEST
+
+/* ---- the map ---- */
+
+/* How often all nodes together were asked for it. */
+static long maps_asked(void)
+{
+    static const char *const names[] = {"cmdstat_cluster|slots:calls=",
+                                        "cmdstat_cluster|shards:calls="};
+    long sum = 0;
+    for (int i = 0; i < 3; i++) {
+        const char *text = redis_cluster_ask(&cluster, i, "INFO commandstats");
+        for (size_t j = 0; j < 2; j++) {
+            const char *at = strstr(text, names[j]);
+            sum += at != NULL ? strtol(at + strlen(names[j]), NULL, 10) : 0;
+        }
+    }
+    return sum;
+}
+
+START_TEST(test_map_is_not_asked_for_each_moved)
+{
+    enum { MANY = 150 };
+    if (!start(NULL))
+        return;
+    for (unsigned i = 0; i < MANY; i++)
+        EXPECT(mqredis_command(mq, "SET %s %d",
+                               redis_cluster_word(&cluster, 0, i), (int)i),
+               "OK");
+    for (unsigned i = 0; i < MANY; i++)
+        redis_cluster_move(
+            &cluster, redis_cluster_slot(redis_cluster_word(&cluster, 0, i)),
+            1 + (int)(i % 2));
+    long before = maps_asked();
+    uint64_t t0 = clock_ns();
+    for (unsigned i = 0; i < MANY; i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "%u", i);
+        EXPECT(
+            mqredis_command(mq, "GET %s", redis_cluster_word(&cluster, 0, i)),
+            text);
+    }
+    double passed = (double)(clock_ns() - t0) / 1e9;
+    long asked = maps_asked() - before;
+    e2e_figure(
+        E2E_REDIS,
+        "%d slots moved: %llu MOVED, the map asked for %ld times in %.2f "
+        "s",
+        MANY, (unsigned long long)e2e_counter(&manager, COUNTER_moved), asked,
+        passed);
+    ck_assert_int_le(asked, 10 + (int)(10 * passed));
+    /* And at rest hardly ever. */
+    before = maps_asked();
+    support_sleep_ms(1500);
+    ck_assert_int_le(maps_asked() - before, 5);
+    stop();
+}
+END_TEST
+
+/* ---- replacing the manager ---- */
+
+START_TEST(test_takeovers_under_load)
+{
+    static struct cluster_load load;
+    struct e2e_manager next;
+    if (!start(NULL))
+        return;
+    cluster_load_start(&load, 4, manager.channel, 20000);
+    for (int i = 0; i < 3; i++) {
+        ck_assert(cluster_load_goes_on(&load));
+        unsigned slot = redis_cluster_slot(load.worker[i].tags[0]);
+        redis_cluster_move(&cluster, slot,
+                           (redis_cluster_first_owner(&cluster, slot) + 1) % 3);
+        e2e_manager_start(&next, manager.channel, redis_cluster_uri(&cluster),
+                          "--takeover");
+        ck_assert_int_eq(support_join(manager.pid), 0);
+        manager = next;
+    }
+    ck_assert(cluster_load_goes_on(&load));
+    ck_assert_msg(cluster_load_wrong(&load)[0] == '\0', "%s",
+                  cluster_load_wrong(&load));
+    cluster_load_judge(&load, &cluster);
+    stop();
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("cluster_bounds");
+    TCase *t = tcase_create("bounds");
+    suite_add_tcase(s, t);
+    tcase_add_unchecked_fixture(t, support_scratch_setup,
+                                support_scratch_teardown);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, test_circle_of_redirections_ends);
+    tcase_add_test(t, test_held_commands_are_bounded);
+    tcase_add_test(t, test_held_commands_of_the_dead_are_dropped);
+    tcase_add_test(t, test_map_is_not_asked_for_each_moved);
+    tcase_add_test(t, test_takeovers_under_load);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,244 @@
+/* The ways into a cluster: which seeds are enough, credentials and TLS on every
+ * node's connection, and servers that are no cluster. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib.h"
+#include "tests/redis_cluster.h"
+#include "tests/support.h"
+#include "tests/support_tls.h"
+
+static struct redis_cluster cluster;
+static struct e2e_manager manager;
+static struct mqredis *mq;
+
+static bool start_cluster(const char *options)
+{
+    if (redis_cluster_start(&cluster, 3, 0, 15000, options))
+        return true;
+    support_skip("check_cluster_login", "no redis-server from 7.0 on");
+    return false;
+}
+
+static void start_manager(const char *uri, const char *options)
+{
+    e2e_manager_start(&manager, NULL, uri, options);
+    mq = lib_open(&manager);
+    mqredis_set_timeout(mq, 20000);
+}
+
+static void stop(void)
+{
+    mqredis_close(mq);
+    e2e_stop_all();
+    redis_cluster_stop(&cluster);
+}
+
+/* All three masters are reached. */
+static void assert_whole(void)
+{
+    for (int i = 0; i < 3; i++) {
+        EXPECT(
+            mqredis_command(mq, "SET %s x", redis_cluster_word(&cluster, i, 0)),
+            "OK");
+        ck_assert_str_eq(redis_cluster_ask(&cluster, i, "DBSIZE"), ":1\r\n");
+    }
+}
+
+/* The cluster's URI with something before the first host. */
+static const char *with(const char *scheme, const char *login)
+{
+    static char uri[256];
+    snprintf(uri, sizeof(uri), "%s://%s%s", scheme, login,
+             redis_cluster_uri(&cluster) + strlen("cluster://"));
+    return uri;
+}
+
+START_TEST(test_password)
+{
+    if (!start_cluster(NULL))
+        return;
+    redis_cluster_set_password(&cluster, "hush");
+    start_manager(with("cluster", ":hush@"), NULL);
+    assert_whole();
+    stop();
+}
+END_TEST
+
+START_TEST(test_user)
+{
+    if (!start_cluster(NULL))
+        return;
+    for (int i = 0; i < 3; i++)
+        ck_assert_str_eq(
+            redis_cluster_ask(&cluster, i,
+                              "ACL SETUSER app on >hush ~* &* +@all"),
+            "+OK\r\n");
+    start_manager(with("cluster", "app:hush@"), "--client-name teller");
+    assert_whole();
+    for (int i = 0; i < 3; i++) {
+        const char *list = redis_cluster_ask(&cluster, i, "CLIENT LIST");
+        ck_assert_msg(strstr(list, "name=teller") != NULL &&
+                          strstr(list, "user=app") != NULL,
+                      "%s", list);
+    }
+    stop();
+}
+END_TEST
+
+START_TEST(test_wrong_password_is_said)
+{
+    if (!start_cluster(NULL))
+        return;
+    redis_cluster_set_password(&cluster, "hush");
+    e2e_manager_launch(&manager, NULL, with("cluster", ":loud@"), NULL);
+    ck_assert_msg(UNTIL(e2e_logged(&manager, "WRONGPASS")), "%s",
+                  e2e_log(&manager));
+    ck_assert(!e2e_logged(&manager, "mqredis-manager: ready"));
+    redis_cluster_stop(&cluster);
+}
+END_TEST
+
+START_TEST(test_tls)
+{
+    char options[1024], more[256];
+    const char *missing = support_tls_missing();
+    if (missing == NULL && !support_tls_certificates(support_scratch()))
+        missing = "no certificates can be made";
+    if (missing != NULL) {
+        support_skip("check_cluster_login", missing);
+        return;
+    }
+    const char *dir = support_scratch();
+    snprintf(options, sizeof(options),
+             "tls-cluster yes\ntls-replication yes\ntls-auth-clients no\n"
+             "tls-cert-file %s/server.crt\ntls-key-file %s/server.key\n"
+             "tls-ca-cert-file %s/ca.crt\n",
+             dir, dir, dir);
+    if (!start_cluster(options))
+        return;
+    snprintf(more, sizeof(more), "--tls-ca %s/ca.crt", dir);
+    start_manager(with("clusters", ""), more);
+    assert_whole();
+    const char *word = redis_cluster_word(&cluster, 0, 0);
+    redis_cluster_move(&cluster, redis_cluster_slot(word), 2);
+    EXPECT(mqredis_command(mq, "GET %s", word), "x");
+    stop();
+}
+END_TEST
+
+START_TEST(test_seeds)
+{
+    char uri[128];
+    if (!start_cluster(NULL))
+        return;
+    /* Nobody listens at the first; the second is a name. */
+    snprintf(uri, sizeof(uri), "cluster://127.0.0.1:1,localhost:%u",
+             cluster.node[1].port);
+    start_manager(uri, NULL);
+    assert_whole();
+    stop();
+}
+END_TEST
+
+START_TEST(test_found_out_by_asking)
+{
+    char uri[64];
+    if (!start_cluster(NULL))
+        return;
+    snprintf(uri, sizeof(uri), "redis://127.0.0.1:%u", cluster.node[1].port);
+    start_manager(uri, _i == 0 ? "--cluster auto" : "--cluster yes");
+    assert_whole();
+    stop();
+}
+END_TEST
+
+START_TEST(test_not_asked_for)
+{
+    char uri[64];
+    if (!start_cluster(NULL))
+        return;
+    snprintf(uri, sizeof(uri), "redis://127.0.0.1:%u", cluster.node[1].port);
+    start_manager(uri, _i == 0 ? NULL : "--cluster no");
+    struct mqredis_reply *r =
+        mqredis_command(mq, "GET %s", redis_cluster_word(&cluster, 0, 0));
+    ck_assert_msg(strncmp(lib_text(r), "MOVED ", 6) == 0, "%s", lib_text(r));
+    mqredis_free(r);
+    stop();
+}
+END_TEST
+
+/* A redis-server that is no cluster, on the first node's port. False: there is
+ * none. */
+static bool start_plain(struct redis *redis, char uri[64], const char *scheme)
+{
+    char options[32];
+    if (!start_cluster(NULL))
+        return false;
+    unsigned port = cluster.node[0].port;
+    redis_cluster_stop(&cluster);
+    snprintf(options, sizeof(options), "--port %u", port);
+    ck_assert(redis_start(redis, "plain", options));
+    snprintf(uri, 64, "%s://127.0.0.1:%u", scheme, port);
+    return true;
+}
+
+START_TEST(test_auto_at_a_server_of_its_own)
+{
+    struct redis redis;
+    char uri[64];
+    if (!start_plain(&redis, uri, "redis"))
+        return;
+    start_manager(uri, "--cluster auto");
+    EXPECT(mqredis_command(mq, "SET a 1"), "OK");
+    EXPECT(mqredis_command(mq, "RENAME a b"), "OK");
+    mqredis_close(mq);
+    e2e_stop_all();
+    redis_stop(&redis);
+}
+END_TEST
+
+START_TEST(test_no_cluster_is_said)
+{
+    struct redis redis;
+    char uri[64];
+    if (!start_plain(&redis, uri, "cluster"))
+        return;
+    e2e_manager_launch(&manager, NULL, uri, NULL);
+    ck_assert_msg(UNTIL(e2e_logged(&manager, "cluster support disabled")), "%s",
+                  e2e_log(&manager));
+    ck_assert(!e2e_logged(&manager, "mqredis-manager: ready"));
+    redis_stop(&redis);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("cluster_login");
+    TCase *t = tcase_create("login");
+    suite_add_tcase(s, t);
+    tcase_add_unchecked_fixture(t, support_scratch_setup,
+                                support_scratch_teardown);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, test_password);
+    tcase_add_test(t, test_user);
+    tcase_add_test(t, test_wrong_password_is_said);
+    tcase_add_test(t, test_tls);
+    tcase_add_test(t, test_seeds);
+    tcase_add_loop_test(t, test_found_out_by_asking, 0, 2);
+    tcase_add_loop_test(t, test_not_asked_for, 0, 2);
+    tcase_add_test(t, test_auto_at_a_server_of_its_own);
+    tcase_add_test(t, test_no_cluster_is_said);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,178 @@
+/* Reading from replicas: who is asked, and who is asked when that one is not
+ * there. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib.h"
+#include "tests/redis_cluster.h"
+#include "tests/support.h"
+
+#define TIMES 20
+
+static struct redis_cluster cluster;
+static struct e2e_manager manager;
+static struct mqredis *mq;
+
+static bool start(const char *options)
+{
+    if (!redis_cluster_start(&cluster, 3, 3, 15000, NULL)) {
+        support_skip("check_cluster_replicas", "no redis-server from 7.0 on");
+        return false;
+    }
+    e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), options);
+    mq = lib_open(&manager);
+    mqredis_set_timeout(mq, 20000);
+    return true;
+}
+
+static void stop(void)
+{
+    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
+    mqredis_close(mq);
+    e2e_stop_all();
+    redis_cluster_stop(&cluster);
+}
+
+/* How often a command was executed by nodes [from, to). */
+static long calls(const char *name, int from, int to)
+{
+    char mark[64];
+    long sum = 0;
+    snprintf(mark, sizeof(mark), "cmdstat_%s:calls=", name);
+    for (int i = from; i < to; i++) {
+        if (cluster.node[i].at.pid <= 0)
+            continue;
+        const char *at =
+            strstr(redis_cluster_ask(&cluster, i, "INFO commandstats"), mark);
+        sum += at != NULL ? strtol(at + strlen(mark), NULL, 10) : 0;
+    }
+    return sum;
+}
+
+/* Sets a key in each shard and waits until all nodes of it have it. */
+static void set_all(void)
+{
+    for (int i = 0; i < 3; i++) {
+        const char *word = redis_cluster_word(&cluster, i, 0);
+        EXPECT(mqredis_command(mq, "SET %s v", word), "OK");
+        ck_assert(UNTIL(strcmp(redis_cluster_ask(&cluster, i + 3, "DBSIZE"),
+                               ":1\r\n") == 0));
+    }
+}
+
+static void get_all(void)
+{
+    for (int n = 0; n < TIMES; n++)
+        for (int i = 0; i < 3; i++)
+            EXPECT(mqredis_command(mq, "GET %s",
+                                   redis_cluster_word(&cluster, i, 0)),
+                   "v");
+}
+
+START_TEST(test_replicas_read)
+{
+    if (!start("--read-from replica"))
+        return;
+    set_all();
+    get_all();
+    ck_assert_int_eq(calls("get", 0, 3), 0);
+    ck_assert_int_eq(calls("get", 3, 6), 3 * TIMES);
+    ck_assert_int_eq(calls("set", 0, 3), 3);
+    /* Parts of a command over several slots read there, too; a transaction is
+     * the master's. */
+    struct mqredis_reply *r = mqredis_command(
+        mq, "MGET %s %s %s", redis_cluster_word(&cluster, 0, 0),
+        redis_cluster_word(&cluster, 1, 0), redis_cluster_word(&cluster, 2, 0));
+    ck_assert_uint_eq(r->elements, 3);
+    for (int i = 0; i < 3; i++)
+        ck_assert_str_eq(lib_text(r->element[i]), "v");
+    mqredis_free(r);
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "GET %s", redis_cluster_word(&cluster, 0, 0));
+    r = mqredis_transaction_run(b);
+    ck_assert_msg(r->type == MQREDIS_ARRAY, "%s", lib_text(r));
+    mqredis_free(r);
+    ck_assert_int_eq(calls("exec", 0, 1), 1);
+    stop();
+}
+END_TEST
+
+START_TEST(test_masters_read)
+{
+    if (!start(_i == 0 ? NULL : "--read-from master"))
+        return;
+    set_all();
+    get_all();
+    ck_assert_int_eq(calls("get", 3, 6), 0);
+    ck_assert_int_eq(calls("get", 0, 3), 3 * TIMES);
+    stop();
+}
+END_TEST
+
+START_TEST(test_master_reads_where_the_replica_is_dead)
+{
+    if (!start("--read-from prefer-replica"))
+        return;
+    set_all();
+    /* Until they are connected the masters are asked. */
+    for (int i = 0; i < 3; i++)
+        ck_assert(UNTIL((mqredis_free(mqredis_command(
+                             mq, "GET %s", redis_cluster_word(&cluster, i, 0))),
+                         calls("get", i + 3, i + 4) > 0)));
+    long masters = calls("get", 0, 3), second = calls("get", 1, 2);
+    get_all();
+    ck_assert_int_eq(calls("get", 0, 3), masters);
+    redis_cluster_kill(&cluster, 4);
+    get_all();
+    ck_assert_int_eq(calls("get", 1, 2), second + TIMES);
+    ck_assert_int_eq(calls("get", 0, 3), masters + TIMES);
+    stop();
+}
+END_TEST
+
+/* A slot moves under readers of replicas. */
+START_TEST(test_replicas_read_after_a_move)
+{
+    if (!start("--read-from replica"))
+        return;
+    const char *word = redis_cluster_word(&cluster, 0, 0);
+    EXPECT(mqredis_command(mq, "SET %s v", word), "OK");
+    ck_assert(
+        UNTIL(strcmp(redis_cluster_ask(&cluster, 3, "DBSIZE"), ":1\r\n") == 0));
+    EXPECT(mqredis_command(mq, "GET %s", word), "v");
+    redis_cluster_move(&cluster, redis_cluster_slot(word), 1);
+    redis_cluster_settle(&cluster);
+    ck_assert(
+        UNTIL(strcmp(redis_cluster_ask(&cluster, 4, "DBSIZE"), ":1\r\n") == 0));
+    for (int i = 0; i < TIMES; i++)
+        EXPECT(mqredis_command(mq, "GET %s", word), "v");
+    EXPECT(mqredis_command(mq, "APPEND %s w", word), "2");
+    stop();
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("cluster_replicas");
+    TCase *t = tcase_create("replicas");
+    suite_add_tcase(s, t);
+    tcase_add_unchecked_fixture(t, support_scratch_setup,
+                                support_scratch_teardown);
+    tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, test_replicas_read);
+    tcase_add_loop_test(t, test_masters_read, 0, 2);
+    tcase_add_test(t, test_master_reads_where_the_replica_is_dead);
+    tcase_add_test(t, test_replicas_read_after_a_move);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
