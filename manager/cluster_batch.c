@@ -30,6 +30,8 @@ struct batch {
     uint16_t groups; /* transactions in it */
     uint16_t slot;   /* that of all, as far as they have one */
     bool one_slot;
+    const struct framed *everywhere; /* of a transaction: a command that is for
+                                        all nodes; NULL: there is none */
 };
 
 static bool is_named(const struct framed *command, const char *word)
@@ -68,6 +70,15 @@ static enum err survey(struct batch *b, struct err_text *why)
         m->slot = TURNSTILE_KEYLESS;
         m->alone = e != ERR_OK ||
                    (way.spread != SPREAD_ANY && way.spread != SPREAD_SLOT);
+        /* In a transaction PING asks whom that is sent to. */
+        if (m->group != 0 && m->alone && is_named(&m->command, "PING")) {
+            m->alone = false;
+            way.spread = SPREAD_ANY;
+        }
+        if (m->group != 0 && e == ERR_OK &&
+            (way.spread == SPREAD_MASTERS || way.spread == SPREAD_NODES ||
+             way.spread == SPREAD_SCAN))
+            b->everywhere = &m->command;
         if (m->alone || way.spread == SPREAD_ANY) {
             b->one_slot = b->one_slot && !m->alone;
             continue;
@@ -210,6 +221,21 @@ static void send_by_slot(struct batch *b)
     free(head);
 }
 
+static void refuse_everywhere(struct batch *b)
+{
+    struct framed_args args;
+    struct resp_arg name = {"it", 2};
+    uint32_t argc;
+    if (framed_args(&args, b->everywhere, &argc) != ERR_OK ||
+        framed_arg(&args, &name, NULL) != ERR_OK || name.data == NULL)
+        name = (struct resp_arg){"it", 2};
+    answer_fail(b->cluster->answers, b->run->req, b->run->first, b->run->count,
+                REPLY_INVALID,
+                "%.*s concerns every node of a cluster, and a transaction goes "
+                "to one: send it alone; nothing was executed",
+                (int)(name.len < 32 ? name.len : 32), name.data);
+}
+
 void cluster_batch(struct cluster *c, enum route route, const struct run *run)
 {
     struct batch b = {
@@ -226,6 +252,8 @@ void cluster_batch(struct cluster *c, enum route route, const struct run *run)
                     "%s", why.text);
     else if (b.one_slot)
         send_all(&b);
+    else if (b.everywhere != NULL)
+        refuse_everywhere(&b);
     else if (b.groups > 0)
         answer_fail(c->answers, run->req, run->first, run->count, REPLY_INVALID,
                     "CROSSSLOT: in a cluster all keys of a transaction, and of "
