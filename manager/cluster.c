@@ -172,14 +172,15 @@ bool cluster_idle(const struct cluster *c)
            nodes_idle(&c->nodes);
 }
 
-/* Once every master was tried, what serves serves. */
+/* Once every node was tried, what serves serves. */
 static void see_whether_started(struct cluster *c)
 {
     const struct nodes *n = &c->nodes;
     if (c->started || n->master_count == 0)
         return;
-    for (uint32_t i = 0; i < n->master_count; i++)
-        if (!n->all[n->masters[i]]->tried)
+    for (uint32_t i = 0; i < n->used; i++)
+        if (n->all[i] != NULL && n->all[i]->role != NODE_NAMED &&
+            !n->all[i]->tried)
             return;
     const struct node *any = nodes_any_master(n, 0);
     if (any == NULL)

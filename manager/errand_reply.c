@@ -257,6 +257,10 @@ static void take(struct taker *t, uint32_t index, const struct taken *part)
 static bool splices(struct taker *t, uint32_t *index)
 {
     const struct errand *e = (const struct errand *)t;
+    /* While a piece is under way nothing else may go into that pipe, and of
+     * other commands of the request replies come by other connections. */
+    if (e->count != e->req->ncommands)
+        return false;
     if (e->items == NULL) {
         *index = e->first;
         return true;

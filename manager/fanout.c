@@ -182,7 +182,7 @@ void fanout_fail(struct fanout *s, uint32_t part, enum reply_status status,
 
 static void send_part(struct fanout *s, const struct run *run, uint32_t number,
                       const struct framed *command, uint16_t slot,
-                      enum route route)
+                      enum route route, bool readonly)
 {
     struct errand *e = errand_new(s->cluster, run, command, 1);
     if (e == NULL) {
@@ -194,6 +194,8 @@ static void send_part(struct fanout *s, const struct run *run, uint32_t number,
     e->route = (uint8_t)route;
     e->passer.slot = slot;
     e->passer.loose = slot == TURNSTILE_KEYLESS;
+    if (readonly && s->cluster->nodes.use_replicas)
+        e->replica = e->passer.loose = true;
     errand_enter(e);
 }
 
@@ -221,7 +223,7 @@ void fanout_split(struct cluster *c, const struct run *run, uint32_t index,
     for (uint32_t i = 0; s != NULL && i < scatter.count; i++) {
         const struct part *p = &scatter.parts[i];
         struct framed part = {p->data, p->len, p->blobs, p->nblobs, 0};
-        send_part(s, run, i, &part, p->slot, ROUTE_SHARED);
+        send_part(s, run, i, &part, p->slot, ROUTE_SHARED, way->readonly);
     }
     scatter_release(&scatter);
     if (s != NULL)
@@ -241,7 +243,7 @@ void fanout_masters(struct cluster *c, const struct run *run, uint32_t index,
         return;
     /* A part goes to whoever serves that slot by then. */
     for (uint32_t i = 0; i < count; i++)
-        send_part(s, run, i, command, slots[i], route);
+        send_part(s, run, i, command, slots[i], route, false);
     settle(s);
 }
 
@@ -377,7 +379,7 @@ void fanout_scan(struct cluster *c, const struct run *run, uint32_t index,
     struct framed one = {data != NULL ? data : command->data, len, NULL, 0, 0};
     if (readable && data == NULL)
         s->scans = false; /* it is refused by whoever gets it */
-    send_part(s, run, 0, &one, slot, ROUTE_SHARED);
+    send_part(s, run, 0, &one, slot, ROUTE_SHARED, false);
     settle(s);
     free(data);
 }
