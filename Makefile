@@ -62,7 +62,7 @@ IPC_SRC := ipc/broadcast.c ipc/err.c ipc/printable.c ipc/sweep.c ipc/random.c \
            ipc/message.c ipc/payload.c ipc/resp.c ipc/resp_command.c \
            ipc/resp_print.c ipc/quote.c ipc/mpsc.c ipc/oneshot.c \
            ipc/histogram.c ipc/watch.c ipc/status.c ipc/status_clients.c \
-           ipc/channel_list.c
+           ipc/status_nodes.c ipc/channel_list.c
 
 # Command lines that are tables of rows.
 ROWS_SRC := ipc/rows.c

@@ -24,10 +24,11 @@
 #include "ipc/err.h"
 #include "ipc/histogram.h"
 #include "ipc/status_clients.h"
+#include "ipc/status_nodes.h"
 #include "ipc/watch.h"
 
 #define STATUS_MAGIC 0x5351524dU /* "MRQS" */
-#define STATUS_VERSION 5
+#define STATUS_VERSION 6
 
 enum manager_state_kind {
     STATE_STARTING = 1, /* not connected yet */
@@ -112,7 +113,9 @@ _Static_assert(sizeof(struct manager_state) <= WATCH_VALUE_MAX, "fits");
     X(topics, "channels and patterns subscribed to at Redis")                  \
     X(subscriber_bytes, "bytes of messages waiting for subscribers")           \
     X(held, "commands waiting for their slot's master in a cluster")           \
-    X(nodes, "nodes of a cluster that are connected")
+    X(nodes, "nodes of a cluster that are connected")                          \
+    X(nodes_known, "nodes of a cluster that the manager uses")                 \
+    X(slots_unserved, "slots of a cluster that no known master serves")
 
 /* X(name, help): times, as histograms. */
 #define STATUS_TIMES(X)                                                        \
@@ -145,8 +148,8 @@ struct status {
     _Atomic uint64_t counters[COUNTER_COUNT];
     _Atomic uint64_t gauges[GAUGE_COUNT];
     struct histogram times[TIME_COUNT];
-    struct status_client clients[STATUS_CLIENTS]
-        __attribute__((aligned(64)));
+    struct status_client clients[STATUS_CLIENTS] __attribute__((aligned(64)));
+    struct status_node nodes[STATUS_NODES];
 };
 
 /* ---- the manager's side ---- */
@@ -155,8 +158,7 @@ struct status {
  * are allocated, a full disk fails here and not later. The mapping is shared
  * with children of fork(). */
 MUST_CHECK enum err status_create(const struct channel *ch,
-                                  struct status **status,
-                                  struct err_text *why);
+                                  struct status **status, struct err_text *why);
 
 /* Puts the file made last under its name; whoever reads an older one keeps
  * that. */
