@@ -92,7 +92,8 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/slotmap.c manager/cluster.c manager/cluster_batch.c \
                manager/cluster_refresh.c manager/errand.c \
                manager/errand_reply.c manager/lane_choice.c \
-               manager/nodes.c manager/seeds.c manager/fanout.c \
+               manager/nodes.c manager/node_rows.c manager/seeds.c \
+               manager/fanout.c \
                manager/turnstile.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
                manager/login.c manager/loop.c manager/main.c \

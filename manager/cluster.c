@@ -68,6 +68,10 @@ void cluster_free(struct cluster *c)
     if (c == NULL)
         return;
     fanouts_release(c);
+    static const enum status_gauge gauges[] = {
+        GAUGE_held, GAUGE_nodes, GAUGE_nodes_known, GAUGE_slots_unserved};
+    for (size_t i = 0; i < sizeof(gauges) / sizeof(gauges[0]); i++)
+        status_gauge_set(c->answers->status, gauges[i], 0);
     nodes_release(&c->nodes);
     errands_release(&c->errands);
     keyspecs_free(c->keyspecs);
@@ -202,6 +206,8 @@ uint64_t cluster_tick(struct cluster *c, uint64_t now)
     readers_flush(c->answers->readers);
     status_gauge_set(status, GAUGE_held, c->turnstile.held);
     status_gauge_set(status, GAUGE_nodes, nodes_count_ready(&c->nodes));
+    status_gauge_set(status, GAUGE_nodes_known, nodes_count(&c->nodes));
+    status_gauge_set(status, GAUGE_slots_unserved, c->nodes.unserved);
     return next;
 }
 

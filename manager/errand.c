@@ -422,11 +422,14 @@ static void go(void *context, struct passer *p, uint16_t number)
     e->ask = NODE_NONE;
     e->redirected = false;
     e->again_ns = 0;
+    e->sent_ns = c->answers->now_ns;
     enum err err = !e->asking && is_whole(e)
                        ? send_whole(e, node, &why)
                        : send_composed(e, node, e->asking, &why);
-    if (err == ERR_OK)
+    if (err == ERR_OK) {
+        status_node_sent(node->place.row, e->due);
         return;
+    }
     turnstile_leave(&c->turnstile, p);
     errand_end(e, REPLY_UNAVAILABLE, "%s; the command was not executed",
                why.text);

@@ -77,6 +77,7 @@ struct errand {
     uint32_t *units;         /* of a batch sent again: what each reply is to */
     struct buffer collected; /* of a fan-out's part: a reply in parts */
     uint64_t again_ns;       /* a batch that is to go again: not before */
+    uint64_t sent_ns;        /* when it was handed to its node last */
     char inlined[ERRAND_INLINE];
 };
 

@@ -74,6 +74,29 @@ static bool follow(struct errand *e, const struct redirection *r)
     return true;
 }
 
+/* The row of the node that it was sent to last. Nodes stay while anything is
+ * due from them. */
+static struct status_node *row_of(const struct errand *e)
+{
+    const struct node *node = e->cluster->nodes.all[e->node];
+    return node == NULL ? NULL : node->place.row;
+}
+
+static void book_redirection(const struct errand *e, enum redirect kind)
+{
+    struct status_node *row = row_of(e);
+    if (row == NULL)
+        return;
+    if (kind == REDIRECT_MOVED)
+        status_node_redirected(row, STATUS_NODE_moved);
+    else if (kind == REDIRECT_ASK)
+        status_node_redirected(row, STATUS_NODE_ask);
+    else if (kind == REDIRECT_TRYAGAIN)
+        status_node_redirected(row, STATUS_NODE_tryagain);
+    else if (kind == REDIRECT_CLUSTERDOWN)
+        status_node_redirected(row, STATUS_NODE_clusterdown);
+}
+
 /* Whether a reply is a word about where the command is to go; then what is
  * needed for its being sent again is noted. */
 static bool obey(struct errand *e, const struct taken *part)
@@ -87,6 +110,7 @@ static bool obey(struct errand *e, const struct taken *part)
     const struct node *from = c->nodes.all[e->node];
     slotmap_redirection(&r, part->data, part->len,
                         from == NULL ? "" : from->options.uri.host);
+    book_redirection(e, r.kind);
     switch (r.kind) {
     case REDIRECT_NONE:
         return false;
@@ -245,9 +269,25 @@ static void take_of_batch(struct errand *e, uint32_t unit,
 
 /* ---- what the pipeline tells ---- */
 
+/* What waits on a connection of its own waits on purpose: its time is none of
+ * the node's. */
+static void book_answer(const struct errand *e)
+{
+    struct status_node *row = row_of(e);
+    if (row == NULL)
+        return;
+    uint64_t now = e->cluster->answers->now_ns;
+    if (e->route == ROUTE_SHARED)
+        status_node_answered(row, now > e->sent_ns ? now - e->sent_ns : 0);
+    else
+        status_node_ended(row, 1);
+}
+
 static void take(struct taker *t, uint32_t index, const struct taken *part)
 {
     struct errand *e = (struct errand *)t;
+    if (part->ends)
+        book_answer(e);
     if (e->items == NULL)
         take_one(e, index, part);
     else
@@ -300,6 +340,9 @@ static void lost(struct taker *t, uint32_t index, uint32_t count,
                  const char *reason)
 {
     struct errand *e = (struct errand *)t;
+    struct status_node *row = row_of(e);
+    if (row != NULL)
+        status_node_lost(row, count);
     if (e->items != NULL) {
         lose_batch(e, index, count, reason);
         return;
@@ -313,8 +356,10 @@ static void unsent(struct taker *t, uint32_t index, uint32_t count,
 {
     struct errand *e = (struct errand *)t;
     struct cluster *c = e->cluster;
+    struct status_node *row = row_of(e);
     (void)index;
-    (void)count;
+    if (row != NULL)
+        status_node_unsent(row, count);
     for (uint32_t i = 0; e->items != NULL && i < e->count; i++)
         if (e->items[i].state == ITEM_SENT)
             e->items[i].state = ITEM_TODO;

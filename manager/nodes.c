@@ -28,6 +28,7 @@ static void node_free(struct node *node)
     for (int lane = 0; lane < LANE_COUNT; lane++)
         conn_release(&node->conn[lane]);
     capture_release(&node->map);
+    node_place_leave(&node->place);
     free(node);
 }
 
@@ -105,6 +106,12 @@ static struct node *node_new(struct nodes *n, const char *host, uint16_t port,
     node->number = number;
     node->master = NODE_NONE;
     set_options(node, host, port);
+    n->serial = n->serial + 1 == 0 ? 1 : n->serial + 1;
+    if (node_place_claim(&node->place, n->answers->status, number, n->serial,
+                         node->options.uri.host, port) != ERR_OK) {
+        free(node);
+        return NULL;
+    }
     capture_init(&node->map, MAP_MAX, map_came, node);
     for (int lane = 0; lane < LANE_COUNT; lane++) {
         struct conn *c = &node->conn[lane];
@@ -112,6 +119,7 @@ static struct node *node_new(struct nodes *n, const char *host, uint16_t port,
                       node) != ERR_OK) {
             while (lane-- > 0)
                 conn_release(&node->conn[lane]);
+            node_place_leave(&node->place);
             free(node);
             return NULL;
         }
@@ -163,6 +171,20 @@ static void count_masters(struct nodes *n)
             n->masters[n->master_count++] = i;
 }
 
+static void count_slots(struct nodes *n)
+{
+    for (uint32_t i = 0; i < n->used; i++)
+        if (n->all[i] != NULL)
+            n->all[i]->slots = 0;
+    n->unserved = 0;
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        if (n->owner[i] == NODE_NONE)
+            n->unserved++;
+        else
+            n->all[n->owner[i]]->slots++;
+    }
+}
+
 /* A replica's connections say READONLY; to a master that means nothing. */
 static void set_role(struct node *node, enum node_role role)
 {
@@ -209,14 +231,20 @@ bool nodes_adopt(struct nodes *n, const struct slotmap *map, uint64_t now)
         moved = moved || n->owner[i] != owner;
         n->owner[i] = owner;
     }
+    count_slots(n);
     count_masters(n);
     return moved;
 }
 
 void nodes_move_slot(struct nodes *n, uint16_t slot, const struct node *to)
 {
-    n->owner[slot] = to->number;
     struct node *node = n->all[to->number];
+    if (n->owner[slot] != NODE_NONE)
+        n->all[n->owner[slot]]->slots--;
+    else if (n->unserved > 0)
+        n->unserved--;
+    node->slots++;
+    n->owner[slot] = node->number;
     if (node->role == NODE_MASTER)
         return;
     set_role(node, NODE_MASTER);
@@ -338,6 +366,17 @@ static bool node_idle(const struct node *node)
            pipeline_idle(&node->conn[LANE_BULK].pipeline);
 }
 
+static void look(struct node *node, uint64_t now)
+{
+    static const enum status_node_role roles[] = {
+        [NODE_NAMED] = STATUS_NODE_NAMED,
+        [NODE_MASTER] = STATUS_NODE_MASTER,
+        [NODE_REPLICA] = STATUS_NODE_REPLICA,
+    };
+    node_place_look(&node->place, roles[node->role], node->slots,
+                    &node->conn[LANE_SMALL], now);
+}
+
 bool nodes_idle(const struct nodes *n)
 {
     for (uint32_t i = 0; i < n->used; i++)
@@ -351,6 +390,14 @@ uint32_t nodes_count_ready(const struct nodes *n)
     uint32_t count = 0;
     for (uint32_t i = 0; i < n->used; i++)
         count += n->all[i] != NULL && node_ready(n->all[i]);
+    return count;
+}
+
+uint32_t nodes_count(const struct nodes *n)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n->used; i++)
+        count += n->all[i] != NULL;
     return count;
 }
 
@@ -393,7 +440,8 @@ static bool tick_unused(struct nodes *n, struct node *node, uint64_t now)
 {
     bool known = node->role == NODE_MASTER ||
                  (node->role == NODE_REPLICA && n->use_replicas);
-    if (known || n->master_count == 0 || !node_idle(node)) {
+    bool busy = !node_idle(node) || node_place_busy(&node->place);
+    if (known || n->master_count == 0 || busy) {
         node->unused_ns = 0;
         return false;
     }
@@ -419,6 +467,7 @@ uint64_t nodes_tick(struct nodes *n, uint64_t now)
             next = sooner(next, node->unused_ns + UNUSED_NS);
         next = sooner(next, conn_tick(&node->conn[LANE_SMALL], now));
         next = sooner(next, conn_tick(&node->conn[LANE_BULK], now));
+        look(node, now);
     }
     return next;
 }

@@ -16,6 +16,7 @@
 #include "ipc/err.h"
 #include "manager/conn.h"
 #include "manager/lanes.h"
+#include "manager/node_rows.h"
 #include "manager/seeds.h"
 #include "manager/slotmap.h"
 #include "manager/taker.h"
@@ -36,7 +37,9 @@ struct node {
     uint16_t number;
     uint16_t master; /* of a replica: its number */
     enum node_role role;
-    bool tried;          /* its connection has come up or failed once */
+    uint32_t slots;          /* that it serves */
+    struct node_place place; /* in the status file */
+    bool tried;              /* its connection has come up or failed once */
     uint64_t unused_ns;  /* since when it is on no map and idle; 0: it is not */
     uint64_t demoted_ns; /* when another one was made master in its place */
     struct capture map;  /* what it says of the cluster */
@@ -55,6 +58,8 @@ struct nodes {
     uint32_t master_count;
     uint16_t masters[NODES_MAX]; /* numbers, growing */
     uint16_t owner[SLOTS];       /* number of the master, or NODE_NONE */
+    uint32_t unserved; /* slots that are nobody's, once some are not */
+    uint32_t serial;   /* of the node made last */
     /* A connection became ready or stops being that. */
     void (*changed)(void *context, struct node *node, struct conn *c);
     /* What a node says of the cluster; len 0: nothing. */
@@ -119,6 +124,7 @@ void nodes_flush(struct nodes *n);
 size_t nodes_unsent(const struct nodes *n);
 bool nodes_idle(const struct nodes *n);
 uint32_t nodes_count_ready(const struct nodes *n);
+uint32_t nodes_count(const struct nodes *n);
 
 /* Timers; returns the next one (0: none). */
 uint64_t nodes_tick(struct nodes *n, uint64_t now);
