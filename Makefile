@@ -121,7 +121,8 @@ MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
               tools/mqstat/doctor.c \
               tools/mqstat/leftovers.c tools/mqstat/health.c \
               tools/mqstat/control.c tools/mqstat/json.c \
-              tools/mqstat/prometheus.c
+              tools/mqstat/prometheus.c tools/mqstat/listen.c \
+              tools/mqstat/nodes.c tools/mqstat/doctor_nodes.c
 
 LIB_SRC := workers/handle.c workers/request.c workers/flight.c workers/landing.c \
            workers/submit.c workers/wait.c workers/call.c workers/reply.c workers/spill.c \
@@ -162,7 +163,8 @@ PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
-TESTS := check_quote check_resp check_resp_command check_resp_print check_status_clients
+TESTS := check_quote check_resp check_resp_command check_resp_print check_status_clients \
+         check_status_nodes
 
 # tests/support.c and the suites of ipc/ that need it.
 support := $(BUILD)/obj/tests/support.o
@@ -297,6 +299,8 @@ cluster_tests := check_cluster_harness check_cluster_moves \
 TESTS += $(cluster_tests)
 cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,support_tls redis_cluster cluster_load lib \
     differential)
+TESTS += check_mqstat_cluster
+EXTRA_check_mqstat_cluster = $(e2e_obj) $(cluster_obj) $(lib_obj)
 $(foreach t,$(cluster_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(cluster_obj) \
     $$(lib_obj)))
 
@@ -350,7 +354,7 @@ $(foreach t,$(script_tests),$(eval EXTRA_$(t) = $(script_obj)))
 EXTRA_check_gateway_clients = $(script_obj) $(gateway_obj)
 $(BUILD)/obj/tests/script.o: ALL_CFLAGS += $(shell pkg-config --cflags check)
 
-mqstat_tests := check_mqstat check_mqstat_orders
+mqstat_tests := check_mqstat check_mqstat_nodes check_mqstat_orders
 TESTS += $(mqstat_tests) check_mqstat_live
 $(foreach t,$(mqstat_tests),$(eval EXTRA_$(t) := $(support) \
     $(BUILD)/obj/tests/json.o $(BUILD)/obj/tests/mqstat.o))
@@ -375,7 +379,7 @@ SRC_fuzz_gateway := $(patsubst %,workers/gateway/%.c,parse translate catalog \
                     buffer commands)
 FUZZ += fuzz_mqstat
 SRC_fuzz_mqstat := tests/json.c $(patsubst %,tools/mqstat/%.c,text procfs \
-                   procqueue sample samples show json prometheus)
+                   procqueue sample samples show nodes json prometheus)
 FUZZ += fuzz_server
 SRC_fuzz_server := $(SERVER_SRC)
 SECONDS ?= 30

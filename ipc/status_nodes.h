@@ -199,6 +199,14 @@ enum node_read {
     NODE_FREE, /* nobody's row */
     NODE_TORN  /* its face changes just now, or its writer died at that */
 };
+/* Whether that would be NODE_TORN, without a copy. */
+static inline bool status_node_torn(const struct status_node *row)
+{
+    uint32_t done = atomic_load_explicit(&row->done, memory_order_acquire);
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&row->begun, memory_order_relaxed) != done;
+}
+
 enum node_read status_node_read(const struct status_node *row,
                                 struct node_row *copy);
 

@@ -25,6 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define CUT 1        /* the file ends too early */
 #define NO_STATE 2   /* its state was never set */
 #define OTHER_LIFE 4 /* the second is of another manager's life */
+#define NODES 64     /* both are of a cluster's manager */
 
 static char folder[64];
 
@@ -73,6 +74,28 @@ static void make_folder(void)
     require(mkdir(path, 0700) == 0);
 }
 
+static void put_nodes(struct status *s, uint32_t serial)
+{
+    static const char *const addresses[] = {"127.0.0.1:7001", "[::1]:7002",
+                                            "\x1b[2J\"}\n\\:7003"};
+    for (uint32_t i = 0; i < 3; i++) {
+        struct status_node *row = &s->nodes[i];
+        struct status_node_face face = {.role = 1 + i,
+                                        .state = STATUS_NODE_CONNECTED - i,
+                                        .slots = 5461,
+                                        .connects = i,
+                                        .since_ns = clock_ns()};
+        snprintf(face.address, sizeof(face.address), "%s", addresses[i]);
+        snprintf(face.error, sizeof(face.error), "%s", addresses[2 - i]);
+        status_node_claim(row, serial + i, &face);
+        status_node_sent(row, 9 + serial);
+        status_node_answered(row, 1000 << i);
+        status_node_redirected(row, (enum status_node_redirect)i);
+    }
+    status_gauge_set(s, GAUGE_nodes_known, 4);
+    status_gauge_set(s, GAUGE_slots_unserved, 1);
+}
+
 /* Writes a sound file with the patches, back to front or not. */
 static void write_status(const uint8_t *patch, size_t len, unsigned flags,
                          uint64_t epoch)
@@ -89,6 +112,8 @@ static void write_status(const uint8_t *patch, size_t len, unsigned flags,
                                   .msgsize = 8192};
     if (!(flags & NO_STATE))
         status_set_state(&s, &state, STATE_CONNECTED);
+    if (flags & NODES)
+        put_nodes(&s, (uint32_t)epoch);
     while (len > 3) {
         size_t at = (patch[0] | (size_t)patch[1] << 8) % sizeof(s);
         size_t n = patch[2] % 64 + 1;
@@ -160,7 +185,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t half = (size - 1) / 2;
     write_status(data + 1, half, flags, 7);
     require(sample_set_take(&a, &list, &nobody) == ERR_OK);
-    write_status(data + 1 + half, size - 1 - half, flags >> 3,
+    write_status(data + 1 + half, size - 1 - half,
+                 (flags >> 3 & ~(unsigned)NODES) | (flags & NODES),
                  flags & OTHER_LIFE ? 8 : 7);
     require(sample_set_take(&b, &list, &nobody) == ERR_OK);
     print_all(NULL, &a);

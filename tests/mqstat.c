@@ -60,6 +60,22 @@ void assert_one_line(const char *text)
     ck_assert_msg(end != NULL && end[1] == '\0', "not one line: %s", text);
 }
 
+struct json_value *mqstat_json(void)
+{
+    static char text[1 << 16];
+    char why[2048];
+    size_t at;
+    read_file("tools/mqstat.schema.json", text, sizeof(text));
+    struct json_value *schema = json_parse(text, &at);
+    ck_assert_msg(schema != NULL, "the schema is no JSON at %zu", at);
+    struct json_value *v = json_parse(ran.out, &at);
+    ck_assert_msg(v != NULL, "no JSON at %zu:\n%s", at, ran.out);
+    ck_assert_msg(json_conforms(schema, v, why, sizeof(why)), "%s\n%s", why,
+                  ran.out);
+    json_free(schema);
+    return v;
+}
+
 /* ---- a manager's outside ---- */
 
 void fake_start(struct fake *f, const char *name, long capacity)

@@ -14,6 +14,7 @@
 
 #include "ipc/mpsc.h"
 #include "ipc/status.h"
+#include "tests/json.h"
 
 /* ---- running it ---- */
 
@@ -39,6 +40,10 @@ void mqstat(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* Nothing that a terminal would take for an order, and whole lines. */
 void assert_harmless(void);
+
+/* What it printed, which is JSON as tools/mqstat.schema.json says. To be freed.
+ */
+struct json_value *mqstat_json(void);
 
 void assert_one_line(const char *text);
 

@@ -47,6 +47,9 @@ void doctor_limits(struct findings *f, const struct proc_scan *scan);
 void doctor_channels(struct findings *f, const struct proc_scan *scan,
                      const struct channel_names *names, bool fix);
 
+/* The nodes of a living channel's cluster, if it has one. */
+void doctor_nodes(struct findings *f, const struct sample *s);
+
 /* Queues that look like ours and belong to no channel known here. */
 void doctor_strays(struct findings *f, const struct proc_scan *scan,
                    const struct channel_names *names, bool fix);

@@ -147,6 +147,8 @@ static void put_head(struct json *j)
 
 /* ---- channels ---- */
 
+#define REDIRECT_NAME(name, help) #name,
+
 static void put_time(struct json *j, const char *name,
                      const struct histogram *h, double seconds)
 {
@@ -262,6 +264,65 @@ static void put_clients(struct json *j, const struct sample *old,
     free(entries);
 }
 
+static void put_node_times(struct json *j, const struct node_row *r)
+{
+    open_item(j, "times", '{');
+    put_uint(j, "count", r->answered);
+    put_real(j, "sum_us", (double)r->sum_ns / 1e3);
+    put_real(j, "mean_us",
+             r->answered ? (double)r->sum_ns / 1e3 / (double)r->answered : 0);
+    put_real(j, "p50_us", node_times_quantile(r->times, 0.5) / 1e3);
+    put_real(j, "p99_us", node_times_quantile(r->times, 0.99) / 1e3);
+    put_real(j, "max_us", node_times_quantile(r->times, 1.0) / 1e3);
+    close_item(j, '}');
+}
+
+static void put_node(struct json *j, const struct sample *s,
+                     const struct node_entry *e)
+{
+    static const char *const redirects[] = {
+        STATUS_NODE_REDIRECTS(REDIRECT_NAME)};
+    const struct node_row *r = &e->row;
+    uint64_t since = r->face.since_ns;
+    open_item(j, NULL, '{');
+    put_uint(j, "serial", r->serial);
+    put_string(j, "address", r->face.address);
+    put_string(j, "role", status_node_role_str(r->face.role));
+    put_uint(j, "slots", r->face.slots);
+    put_string(j, "state", status_node_state_str(r->face.state));
+    put_real(j, "state_age_s",
+             since != 0 && s->now_ns > since ? (double)(s->now_ns - since) / 1e9
+                                             : 0);
+    put_uint(j, "attempt", r->face.attempt);
+    put_uint(j, "connects", r->face.connects);
+    put_uint(j, "disconnects", r->face.disconnects);
+    put_string(j, "last_error", r->face.error);
+    put_uint(j, "sent", r->sent);
+    put_real(j, "per_second", e->rate);
+    put_uint(j, "in_flight", r->inflight);
+    put_uint(j, "lost", r->lost);
+    for (size_t i = 0; i < STATUS_NODE_REDIRECT_COUNT; i++)
+        put_uint(j, redirects[i], r->redirects[i]);
+    put_node_times(j, r);
+    close_item(j, '}');
+}
+
+static void put_nodes(struct json *j, const struct sample *old,
+                      const struct sample *s)
+{
+    struct node_entry *entries = calloc(STATUS_NODES, sizeof(*entries));
+    if (entries == NULL) {
+        j->out->failed = true;
+        return;
+    }
+    size_t n = nodes_of(old, s, entries);
+    open_item(j, "nodes", '[');
+    for (size_t i = 0; i < n; i++)
+        put_node(j, s, &entries[i]);
+    close_item(j, ']');
+    free(entries);
+}
+
 static void put_interval(struct json *j, const struct sample *old,
                          const struct sample *s)
 {
@@ -313,6 +374,7 @@ static void put_channel(struct json *j, const struct sample *old,
         if (old != NULL && sample_comparable(old, s))
             put_interval(j, old, s);
         put_clients(j, old, s);
+        put_nodes(j, old, s);
     }
     close_item(j, '}');
 }

@@ -230,6 +230,8 @@ void doctor_channels(struct findings *f, const struct proc_scan *scan,
             finding_add(f, LEVEL_WARN, s->name, "%s", s->problem.text);
         else
             judge_living(f, s);
+        if (s->alive != ALIVE_NO)
+            doctor_nodes(f, s);
     }
     free(s);
 }

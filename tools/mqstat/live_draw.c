@@ -364,12 +364,42 @@ static const char *const sort_names[SORT_COUNT] = {
     [SORT_PID] = "pid",
 };
 
+/* Lines that are left, but for the keys. */
+static size_t lines_left(const struct live *l)
+{
+    size_t used = l->lines + 1;
+    return (size_t)l->look.height > used ? (size_t)l->look.height - used : 0;
+}
+
+/* A cluster's nodes; where there is little room half of it is the clients'. */
+static void draw_nodes(struct live *l, struct text *frame,
+                       const struct sample *old, const struct sample *s)
+{
+    struct node_entry *entries = calloc(STATUS_NODES, sizeof(*entries));
+    size_t n = entries == NULL ? 0 : nodes_of(old, s, entries);
+    size_t left = lines_left(l), head = compact(l) ? 1 : 2;
+    size_t room = left > 2 * head ? left - 2 * head : 0;
+    if (n > room / 2 && room > 0)
+        room = room / 2 > 2 ? room - room / 2 : 2;
+    struct text t = {0};
+    if (n > 0 && room > 0) {
+        size_t rows = n > room ? room - 1 : n;
+        if (!compact(l))
+            text_add(&t, "\n");
+        nodes_table(&t, entries, rows, s, true, &l->look);
+        if (n > rows)
+            text_add(&t, "%s  and %zu more nodes%s\n",
+                     color(&l->look, COLOR_DIM), n - rows,
+                     color(&l->look, COLOR_OFF));
+    }
+    draw_text(l, frame, &t);
+    free(entries);
+}
+
 static void draw_clients(struct live *l, struct text *frame,
                          const struct sample *old, const struct sample *s)
 {
-    size_t room = (size_t)l->look.height > l->lines + 3
-                      ? (size_t)l->look.height - l->lines - 3
-                      : 0;
+    size_t left = lines_left(l), room = left > 2 ? left - 2 : 0;
     struct client_entry *entries = calloc(STATUS_CLIENTS, sizeof(*entries));
     if (entries == NULL || room == 0) {
         free(entries);
@@ -439,6 +469,7 @@ static void draw_channel(struct live *l, struct text *frame,
     }
     draw_times(l, frame, old, s);
     draw_counters(l, frame, s);
+    draw_nodes(l, frame, old, s);
     draw_clients(l, frame, old, s);
 }
 

@@ -136,6 +136,29 @@ enum client_sort { SORT_SENT, SORT_RATE, SORT_WAITING, SORT_PID, SORT_COUNT };
 size_t clients_of(const struct sample *old, const struct sample *s,
                   enum client_sort sort, struct client_entry *entries);
 
+/* A node of a cluster. */
+struct node_entry {
+    struct node_row row;
+    char address[4 * STATUS_NODE_TEXT]; /* escaped, as is the error */
+    char error[4 * STATUS_NODE_TEXT];
+    double rate;                        /* commands per second since `old` */
+    uint64_t since[NODE_TIMES_BUCKETS]; /* times since `old` */
+    uint64_t redirected;                /* all kinds together */
+    bool down;                          /* of use, and not connected */
+};
+
+/* Fills entries[STATUS_NODES], those in trouble first; returns how many. */
+size_t nodes_of(const struct sample *old, const struct sample *s,
+                struct node_entry *entries);
+
+/* A line for each; `live`: with the times since `old`. */
+void nodes_table(struct text *out, const struct node_entry *entries, size_t n,
+                 const struct sample *s, bool live, const struct look *look);
+
+/* The section about them; nothing if there are none. */
+void show_nodes(struct text *out, const struct sample *old,
+                const struct sample *s, const struct look *look);
+
 void json_channels(struct text *out, const struct sample_set *old,
                    const struct sample_set *set, bool one_line);
 void json_queues(struct text *out, const struct proc_scan *scan);

@@ -19,6 +19,28 @@
 
 /* ---- the status file ---- */
 
+/* A row that is being written is copied again, so often at most: its writer may
+ * have died at that. */
+#define COPIES_MAX 4
+
+static size_t copy_file(int fd, void *to, size_t size)
+{
+    size_t have = 0;
+    ssize_t n;
+    while (have < size &&
+           (n = pread(fd, (char *)to + have, size - have, (off_t)have)) > 0)
+        have += (size_t)n;
+    return have;
+}
+
+static bool torn(const struct status *raw)
+{
+    for (size_t i = 0; i < STATUS_NODES; i++)
+        if (status_node_torn(&raw->nodes[i]))
+            return true;
+    return false;
+}
+
 /* Reads all of the file or says why not. */
 static enum err read_status(struct sample *s, const struct channel *ch)
 {
@@ -38,13 +60,12 @@ static enum err read_status(struct sample *s, const struct channel *ch)
     }
     struct stat st;
     size_t have = 0;
-    ssize_t n = 0;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-        while (have < sizeof(s->raw) &&
-               (n = pread(fd, (char *)&s->raw + have, sizeof(s->raw) - have,
-                          (off_t)have)) > 0)
-            have += (size_t)n;
-    }
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        for (int i = 0; i < COPIES_MAX; i++) {
+            have = copy_file(fd, &s->raw, sizeof(s->raw));
+            if (have < sizeof(s->raw) || !torn(&s->raw))
+                break;
+        }
     close(fd);
     const struct status *raw = &s->raw;
     if (have >= 3 * sizeof(uint32_t) && raw->magic == STATUS_MAGIC &&

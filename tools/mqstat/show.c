@@ -341,6 +341,7 @@ void show_channel(struct text *out, const struct sample *old,
         return;
     show_commands(out, old, s, look);
     show_times(out, s, look);
+    show_nodes(out, old, s, look);
     show_clients(out, old, s, look);
 }
 
