@@ -75,8 +75,12 @@ struct keyspec_entry *keyspec_slot(struct keyspec_entry *slots, uint32_t mask,
     uint32_t hash = name_hash(name, len);
     for (uint32_t i = hash & mask;; i = (i + 1) & mask) {
         struct keyspec_entry *e = &slots[i];
-        if (e->name == NULL || (e->hash == hash && e->len == len &&
-                                strncasecmp(e->name, name, len) == 0))
+        if (e->name == NULL)
+            return e;
+        /* Most send their commands in upper case. */
+        if (e->hash == hash && e->len == len &&
+            (memcmp(e->name, name, len) == 0 ||
+             strncasecmp(e->name, name, len) == 0))
             return e;
     }
 }
