@@ -87,6 +87,17 @@ static bool master_is_down(const struct cluster *c, uint64_t now,
     return false;
 }
 
+/* Whether reads would go to a replica, and a master has none that is known: a
+ * node tells of a replica only once it follows. */
+static bool lacks_replicas(const struct cluster *c)
+{
+    const struct nodes *n = &c->nodes;
+    for (uint32_t i = 0; n->use_replicas && i < n->master_count; i++)
+        if (nodes_replica(n, n->masters[i], 0) == NULL)
+            return true;
+    return false;
+}
+
 static void adopt(struct cluster *c, uint64_t now)
 {
     struct refresh *r = &c->refresh;
@@ -105,8 +116,8 @@ static void ask(struct cluster *c, uint64_t now)
     uint64_t pause = !r->have || c->turnstile.held > 0 ? PRESSING_NS : CALM_NS;
     r->last_ns = now;
     r->earliest_ns = now + pause;
-    r->regular_ns =
-        now + REGULAR_NS + random_stream_next(&c->random) % REGULAR_NS;
+    uint64_t regular = lacks_replicas(c) ? CALM_NS : REGULAR_NS;
+    r->regular_ns = now + regular + random_stream_next(&c->random) % regular;
     struct node *node = nodes_to_ask(&c->nodes, r->turn++, now - SILENT_NS);
     if (node != NULL) {
         node_ask_map(node);
