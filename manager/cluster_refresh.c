@@ -106,6 +106,8 @@ static void adopt(struct cluster *c, uint64_t now)
         log_info("the cluster has %u masters, which serve %u of %u slots",
                  c->nodes.master_count, r->map->served, SLOTS);
     r->have = true;
+    uint64_t regular = lacks_replicas(c) ? CALM_NS / 2 : REGULAR_NS;
+    r->regular_ns = now + regular + random_stream_next(&c->random) % regular;
     turnstile_look(&c->turnstile);
 }
 
@@ -116,8 +118,7 @@ static void ask(struct cluster *c, uint64_t now)
     uint64_t pause = !r->have || c->turnstile.held > 0 ? PRESSING_NS : CALM_NS;
     r->last_ns = now;
     r->earliest_ns = now + pause;
-    uint64_t regular = lacks_replicas(c) ? CALM_NS : REGULAR_NS;
-    r->regular_ns = now + regular + random_stream_next(&c->random) % regular;
+    r->regular_ns = now + REGULAR_NS;
     struct node *node = nodes_to_ask(&c->nodes, r->turn++, now - SILENT_NS);
     if (node != NULL) {
         node_ask_map(node);
