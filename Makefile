@@ -295,7 +295,8 @@ $(gateway_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 # A cluster of real servers: alone, and behind a manager.
 cluster_tests := check_cluster_harness check_cluster_moves \
                  check_cluster_failover check_cluster_commands \
-                 check_cluster_replicas check_cluster_login check_cluster_bounds
+                 check_cluster_replicas check_cluster_login \
+                 check_cluster_bounds check_cluster_pubsub
 TESTS += $(cluster_tests)
 cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,support_tls redis_cluster cluster_load lib \
     differential)
@@ -303,6 +304,7 @@ TESTS += check_mqstat_cluster
 EXTRA_check_mqstat_cluster = $(e2e_obj) $(cluster_obj) $(lib_obj)
 $(foreach t,$(cluster_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(cluster_obj) \
     $$(lib_obj)))
+EXTRA_check_cluster_pubsub += $(pubsub_obj) $(BUILD)/obj/tests/pubsub_scene.o
 
 large_tests := check_large check_large_limits check_large_faults
 TESTS += $(large_tests)

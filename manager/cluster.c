@@ -25,6 +25,13 @@ static void node_changed(void *context, struct node *node, struct conn *conn)
         c->hooks.changed(c->hooks.changed_context, conn);
 }
 
+static void node_forgotten(void *context, const struct node *node)
+{
+    const struct cluster *c = context;
+    if (c->hooks.forgotten != NULL)
+        c->hooks.forgotten(c->hooks.context, &node->options);
+}
+
 enum err cluster_new(struct cluster **cluster, struct loop *loop,
                      struct answers *answers, struct sizes *sizes,
                      const struct cluster_options *options,
@@ -46,6 +53,7 @@ enum err cluster_new(struct cluster **cluster, struct loop *loop,
                               .use_replicas = options->read_from != READ_MASTER,
                               .changed = node_changed,
                               .mapped = refresh_mapped,
+                              .forgotten = node_forgotten,
                               .context = c};
     nodes_init(&c->nodes);
     turnstile_init(&c->turnstile, &errand_turnstile, c, options->max_held);
@@ -134,6 +142,29 @@ void cluster_learn(struct cluster *c, const char *reply, size_t len)
     c->taught = true;
     if (keyspecs_learn(c->keyspecs, reply, len) != ERR_OK)
         log_debug("where keys are is known from the built-in table");
+}
+
+const struct conn_options *cluster_owner(const struct cluster *c,
+                                         const char *key, size_t len)
+{
+    uint16_t number = c->nodes.owner[slot_of_key(key, len)];
+    return number == NODE_NONE ? NULL : &c->nodes.all[number]->options;
+}
+
+void cluster_moved(struct cluster *c, const struct conn_options *asked,
+                   const char *error, size_t len)
+{
+    struct redirection r;
+    slotmap_redirection(&r, error, len, asked->uri.host);
+    if (r.kind != REDIRECT_MOVED)
+        return;
+    struct node *node = nodes_get(&c->nodes, r.host, r.port);
+    if (node == NULL)
+        return;
+    status_count(c->answers->status, COUNTER_moved, 1);
+    nodes_move_slot(&c->nodes, r.slot, node);
+    refresh_want(c);
+    turnstile_look(&c->turnstile);
 }
 
 void cluster_aim(const struct cluster *c, struct conn_options *options)

@@ -30,7 +30,11 @@ struct cluster_hooks {
     /* A node's connection became ready or stops being that, or the map came. */
     void (*changed)(void *context, struct conn *c);
     void *changed_context;
-    void *context; /* of `side` */
+    /* Slots may have other masters now; a node's options will be gone. NULL:
+     * nobody wants to know. */
+    void (*remapped)(void *context);
+    void (*forgotten)(void *context, const struct conn_options *options);
+    void *context; /* of all but `changed` */
 };
 
 struct cluster_options {
@@ -78,6 +82,16 @@ void cluster_learn(struct cluster *c, const char *reply, size_t len);
 /* Makes the options of a connection of its own (pub/sub) name a master that is
  * ready, unless they do; of several that it names no other. */
 void cluster_aim(const struct cluster *c, struct conn_options *options);
+
+/* What reaches the master of a key's slot: the same pointer until `forgotten`.
+ * NULL: there is none. */
+const struct conn_options *cluster_owner(const struct cluster *c,
+                                         const char *key, size_t len);
+
+/* A node that a connection of the owner's own (pub/sub) goes to has answered
+ * MOVED: the slot's master is the one that it names. */
+void cluster_moved(struct cluster *c, const struct conn_options *asked,
+                   const char *error, size_t len);
 
 /* The base has changed. */
 void cluster_reload(struct cluster *c);

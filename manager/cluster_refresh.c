@@ -108,6 +108,8 @@ static void adopt(struct cluster *c, uint64_t now)
     r->have = true;
     uint64_t regular = lacks_replicas(c) ? CALM_NS / 2 : REGULAR_NS;
     r->regular_ns = now + regular + random_stream_next(&c->random) % regular;
+    if (c->hooks.remapped != NULL)
+        c->hooks.remapped(c->hooks.context);
     turnstile_look(&c->turnstile);
 }
 

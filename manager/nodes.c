@@ -451,6 +451,7 @@ static bool tick_unused(struct nodes *n, struct node *node, uint64_t now)
         return false;
     /* Events of this round were handed out already. */
     n->all[node->number] = NULL;
+    n->forgotten(n->context, node);
     node_free(node);
     return true;
 }

@@ -65,6 +65,8 @@ struct nodes {
     /* What a node says of the cluster; len 0: nothing. */
     void (*mapped)(void *context, struct node *node, const char *reply,
                    size_t len);
+    /* It is about to be freed. */
+    void (*forgotten)(void *context, const struct node *node);
     void *context;
 };
 

@@ -201,10 +201,6 @@ void pubsub_places_changed(struct pubsub *p)
 void pubsub_forget(struct pubsub *p, const struct conn_options *options)
 {
     static const char why[] = "its server has left the cluster";
-    if (p->general.conn.options == options) {
-        conn_stop(&p->general.conn, why);
-        p->general.conn.options = p->options;
-    }
     for (struct upstream *up = p->shards; up != NULL; up = up->next) {
         if (up->conn.options == options) {
             up->forgotten = true;

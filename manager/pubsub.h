@@ -41,14 +41,17 @@ struct pubsub_limits {
 
 /* Where the topics of a cluster are. */
 struct pubsub_places {
-    /* What reaches the master of a shard channel's slot, or any master that
-     * serves, for another kind; the same pointer for the same master until
-     * pubsub_forget. NULL: none is known at the moment. */
+    /* What reaches the master of a shard channel's slot: the same pointer for
+     * the same master until pubsub_forget. Of other kinds: the options that
+     * pubsub_new got, which name any master that serves at the moment. NULL:
+     * none is known. */
     const struct conn_options *(*of)(void *context, enum topic_kind kind,
                                      const char *name, size_t len);
     /* A master answered for a shard channel that it is not the one:
-     * error[0..len) is its line, such as "-MOVED 12 host:port". */
-    void (*moved)(void *context, const char *error, size_t len);
+     * error[0..len) is its line, such as "-MOVED 12 host:port"; it is what
+     * `asked` reaches. */
+    void (*moved)(void *context, const struct conn_options *asked,
+                  const char *error, size_t len);
     void *context;
 };
 
@@ -70,7 +73,7 @@ void pubsub_spread(struct pubsub *p, const struct pubsub_places *places);
  */
 void pubsub_places_changed(struct pubsub *p);
 
-/* These options will be gone: nothing uses them from now on. */
+/* These options of a master will be gone: nothing uses them from now on. */
 void pubsub_forget(struct pubsub *p, const struct conn_options *options);
 
 /* Takes a run that the policy routed here, or answers it. */

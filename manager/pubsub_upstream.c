@@ -42,6 +42,8 @@ struct upstream *upstream_of(struct pubsub *p, enum topic_kind kind,
         p->places.of(p->places.context, kind, name, len);
     if (where == NULL)
         return NULL;
+    if (where == p->options)
+        return &p->general;
     for (struct upstream *up = p->shards; up != NULL; up = up->next)
         if (up->conn.options == where && !up->forgotten)
             return up;
@@ -113,7 +115,7 @@ static bool names(const struct push *a, const struct topic *t)
 static void follow(struct upstream *up, struct topic *t, const struct push *e)
 {
     struct pubsub *p = up->owner;
-    p->places.moved(p->places.context, e->data, e->len);
+    p->places.moved(p->places.context, up->conn.options, e->data, e->len);
     if (upstream_of(p, t->kind, t->name, t->len) == up ||
         ++t->hops % HOPS_MAX == 0)
         topics_retry(p);
@@ -255,17 +257,6 @@ static void connection_lost(struct upstream *up)
     topics_retry(p);
 }
 
-/* All but shard channels are to be had of any master: of one that serves. */
-static void turn(struct upstream *up)
-{
-    const struct pubsub_places *places = &up->owner->places;
-    if (places->of == NULL || up != &up->owner->general)
-        return;
-    const struct conn_options *where =
-        places->of(places->context, TOPIC_CHANNEL, "", 0);
-    up->conn.options = where != NULL ? where : up->owner->options;
-}
-
 static void changed(void *context, struct conn *c)
 {
     struct upstream *up = context;
@@ -277,8 +268,6 @@ static void changed(void *context, struct conn *c)
     }
     if (was_ready)
         connection_lost(up);
-    if (c->state == CONN_WAITING)
-        turn(up);
     if (upstream_refuses(up)) {
         char why[ERR_TEXT_MAX + 32];
         snprintf(why, sizeof(why), "Redis is down (%s)", c->error.text);
@@ -290,7 +279,6 @@ static void start(struct upstream *up)
 {
     if (up->topics == 0 || up->forgotten || up->conn.state != CONN_OFF)
         return;
-    turn(up);
     conn_start(&up->conn, true);
 }
 

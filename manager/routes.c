@@ -32,6 +32,45 @@ static void side_changed(void *context, struct conn *c)
     (void)c;
 }
 
+/* ---- subscriptions in a cluster ---- */
+
+static void remapped(void *context)
+{
+    struct routes *r = context;
+    pubsub_places_changed(r->pubsub);
+}
+
+static void forgotten(void *context, const struct conn_options *options)
+{
+    struct routes *r = context;
+    pubsub_forget(r->pubsub, options);
+}
+
+static const struct conn_options *place_of(void *context, enum topic_kind kind,
+                                           const char *name, size_t len)
+{
+    struct routes *r = context;
+    if (r->cluster == NULL || kind != TOPIC_SHARD)
+        return &r->pubsub_options;
+    return cluster_owner(r->cluster, name, len);
+}
+
+static void place_moved(void *context, const struct conn_options *asked,
+                        const char *error, size_t len)
+{
+    struct routes *r = context;
+    if (r->cluster != NULL)
+        cluster_moved(r->cluster, asked, error, len);
+}
+
+void routes_set_pubsub(struct routes *r, struct pubsub *pubsub)
+{
+    const struct pubsub_places places = {place_of, place_moved, r};
+    r->pubsub = pubsub;
+    if (r->cluster != NULL)
+        pubsub_spread(pubsub, &places);
+}
+
 enum err routes_init(struct routes *r, struct loop *loop,
                      struct answers *answers, struct conn_options *options,
                      uint32_t shared, bool bulk, uint32_t dedicated,
@@ -66,7 +105,8 @@ enum err routes_init(struct routes *r, struct loop *loop,
         r->shared[r->shared_count].pipeline.sizes = &r->sizes;
     }
     if (cluster != NULL) {
-        const struct cluster_hooks hooks = {send_to_node, changed, context, r};
+        const struct cluster_hooks hooks = {send_to_node, changed,   context,
+                                            remapped,     forgotten, r};
         r->pubsub_options = *options;
         enum err e =
             cluster_new(&r->cluster, loop, answers, &r->sizes, cluster, &hooks);

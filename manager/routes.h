@@ -40,7 +40,7 @@ struct routes {
     bool has_bulk;
     struct sizes sizes;
     struct side_pool dedicated, control;
-    struct pubsub *pubsub;              /* set by the owner */
+    struct pubsub *pubsub;              /* borrowed: routes_set_pubsub */
     struct cluster *cluster;            /* NULL: one Redis */
     struct conn_options pubsub_options; /* in a cluster: some node's */
     /* Called when a shared connection becomes ready or stops being that. */
@@ -56,6 +56,9 @@ routes_init(struct routes *r, struct loop *loop, struct answers *answers,
             uint32_t dedicated, const struct cluster_options *cluster,
             void (*changed)(void *context, struct conn *c), void *context);
 void routes_release(struct routes *r);
+
+/* Subscriptions go there. Before routes_start. */
+void routes_set_pubsub(struct routes *r, struct pubsub *pubsub);
 
 /* Begins to connect the shared ones. */
 void routes_start(struct routes *r);

@@ -168,7 +168,8 @@ static enum err build(struct manager *m, struct err_text *why)
     if (e == ERR_OK)
         e = pubsub_new(&m->pubsub, &m->loop, &m->answers, &m->readers,
                        routes_pubsub_options(&m->routes), &limits, seed);
-    m->routes.pubsub = m->pubsub;
+    if (e == ERR_OK)
+        routes_set_pubsub(&m->routes, m->pubsub);
     if (e == ERR_OK)
         e = intake_init(&m->intake, &m->rx, &m->readers, &m->answers,
                         &m->routes, o->policy, &m->sources, o->max_request,
