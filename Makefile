@@ -212,7 +212,7 @@ EXTRA_check_readers := $(desk_obj)
 
 # The programs together, each suite against both servers.
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
-           e2e_client proxy)
+           e2e_client e2e_scene proxy)
 e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis \
              check_e2e_pool check_e2e_idle check_hotpath check_takeover
 TESTS += $(e2e_tests)

@@ -16,23 +16,11 @@
 
 #include "ipc/clock.h"
 #include "ipc/resp.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/support.h"
 
 #define CAPACITY 32
 #define TIMEOUT_MS 20000
-
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
-
-/* A Redis, a manager, and this process as a sender that looks on. */
-static void begin(int kind, const char *options)
-{
-    e2e_start(&redis, &manager, kind, options);
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
-}
 
 static long depth(void)
 {
@@ -54,21 +42,14 @@ static void assert_ends(int status)
     ck_assert_int_eq(status, 0);
 }
 
-/* Stops a process and waits until it is. */
-static void stop(pid_t pid)
-{
-    kill(pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(pid) == 'T'));
-}
-
 /* ---- the full queue ---- */
 
 START_TEST(test_33rd_sender_sleeps_and_all_are_answered_in_order)
 {
     enum { N = CAPACITY + 1 };
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     struct e2e_actor *a = support_shared(N * sizeof(*a));
-    stop(manager.pid);
+    support_stop(manager.pid);
     for (int i = 0; i < N; i++) {
         e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "RPUSH order %d",
                         i);
@@ -118,9 +99,9 @@ static void assert_serves(int n)
 
 START_TEST(test_worker_killed_while_queued)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     struct e2e_actor *a = support_shared(3 * sizeof(*a));
-    stop(manager.pid);
+    support_stop(manager.pid);
     for (int i = 0; i < 3; i++) {
         e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "INCR k%d", i);
         ck_assert(UNTIL(depth() == i + 1));
@@ -144,9 +125,9 @@ END_TEST
 
 START_TEST(test_worker_killed_in_flight)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     struct e2e_actor *a = support_shared(3 * sizeof(*a));
-    stop(redis.at.pid);
+    support_stop(redis.at.pid);
     for (int i = 0; i < 3; i++) {
         e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "INCR k%d", i);
         ck_assert(
@@ -189,7 +170,7 @@ static void set_large(const char *key, size_t size)
 
 START_TEST(test_worker_killed_while_its_reply_is_written)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     set_large("large", 1 << 20);
     struct e2e_actor *a = support_shared(sizeof(*a));
     a->deaf = true;
@@ -216,10 +197,10 @@ static uint64_t killed_ns;
 static void gather_crowd(void)
 {
     crowd = support_shared(WAITERS * sizeof(*crowd));
-    stop(redis.at.pid);
+    support_stop(redis.at.pid);
     for (int i = 0; i < WAITERS; i++) {
         if (i == IN_FLIGHT)
-            stop(manager.pid);
+            support_stop(manager.pid);
         e2e_actor_start(&crowd[i], manager.channel, TIMEOUT_MS, "INCR n%d", i);
         if (i < IN_FLIGHT)
             ck_assert(
@@ -281,7 +262,7 @@ static void assert_next_serves(void)
 
 START_TEST(test_manager_killed)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     gather_crowd();
     killed_ns = clock_ns();
     kill(manager.pid, SIGKILL);
@@ -295,7 +276,7 @@ END_TEST
 
 START_TEST(test_manager_and_guardian_killed_together)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     gather_crowd();
     killed_ns = clock_ns();
     kill(manager.guardian, SIGKILL);
@@ -311,7 +292,7 @@ END_TEST
 
 START_TEST(test_guardian_killed_is_replaced)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     pid_t first = manager.guardian;
     kill(first, SIGKILL);
     char path[64];
@@ -340,7 +321,7 @@ END_TEST
 
 START_TEST(test_sigterm_answers_what_was_taken)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     gather_crowd();
     killed_ns = clock_ns();
     kill(manager.pid, SIGTERM);
@@ -449,7 +430,7 @@ static void put(const char *data, size_t len, unsigned priority)
 
 START_TEST(test_commands_that_are_none)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     served = 0;
     for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
         const struct garbage *g = &garbage[i];
@@ -475,7 +456,7 @@ END_TEST
 
 START_TEST(test_headers_that_lie)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     served = 0;
     uint64_t unanswerable = 0;
     static struct e2e_call c;
@@ -551,7 +532,7 @@ END_TEST
 /* A reply pipe is opened by name: what lies there must be a pipe of its own. */
 START_TEST(test_reply_pipes_that_are_none)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     served = 0;
     char name[ONESHOT_NAME_MAX], victim[128];
     static struct e2e_call c;
@@ -592,7 +573,7 @@ END_TEST
 
 START_TEST(test_values_come_back_byte_for_byte)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     static const struct {
         const char *data;
         size_t len;
@@ -630,7 +611,7 @@ END_TEST
 START_TEST(test_large_reply_comes_whole_and_holds_up_nobody)
 {
     enum { SIZE = 1 << 20 };
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     set_large("large", SIZE);
     static struct e2e_call large;
     char get[64];

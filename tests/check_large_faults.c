@@ -11,31 +11,12 @@
 #include "ipc/clock.h"
 #include "ipc/payload.h"
 #include "ipc/random.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/large.h"
 #include "tests/support.h"
 
 #define TIMEOUT_MS 60000
 #define WAY (16 * LARGE_MIB)
-
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
-
-static void start(int kind, const char *options)
-{
-    e2e_start(&redis, &manager, kind, options);
-    ck_assert(e2e_client_open(&client, manager.channel) == ERR_OK);
-}
-
-static void stop(void)
-{
-    e2e_forget(&client, &call);
-    e2e_client_close(&client);
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
-}
 
 static void put_value(const char *key, size_t len, uint64_t seed)
 {
@@ -76,7 +57,7 @@ static struct mqredis_request *set_halfway(struct mqredis *mq, const char *key,
 
 START_TEST(test_redis_dies_in_a_large_write)
 {
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     struct mqredis *mq = large_open(&manager);
     struct mqredis_request *q = set_halfway(mq, "k", 5);
     struct mqredis_request *small = mqredis_submit(mq, "SET small %s", "v");
@@ -90,13 +71,13 @@ START_TEST(test_redis_dies_in_a_large_write)
     ck_assert(large_is_value(mqredis_get(mq, "k"), WAY, 5));
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_lost), 0);
     mqredis_close(mq);
-    stop();
+    scene_end();
 }
 END_TEST
 
 START_TEST(test_redis_dies_in_a_large_write_and_nothing_waits)
 {
-    start(_i, "--when-down fail");
+    scene_begin(_i, "--when-down fail");
     struct mqredis *mq = large_open(&manager);
     struct mqredis_request *q = set_halfway(mq, "k", 5);
     e2e_redis_kill(&redis);
@@ -105,7 +86,7 @@ START_TEST(test_redis_dies_in_a_large_write_and_nothing_waits)
     ck_assert_int_eq(mqredis_wait_ready(mq, TIMEOUT_MS, NULL), MQREDIS_OK);
     ck_assert(UNTIL(large_round(mq, "k", 100000, 1)));
     mqredis_close(mq);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -121,7 +102,7 @@ static void set_and_sleep(void *arg)
 /* Then nobody waits for it any more, and it is not sent again. */
 START_TEST(test_worker_and_redis_die_in_a_large_write)
 {
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     kill(redis.at.pid, SIGSTOP);
     uint64_t written = e2e_counter(&manager, COUNTER_bytes_written);
     pid_t pid = support_fork(set_and_sleep, &manager);
@@ -134,13 +115,13 @@ START_TEST(test_worker_and_redis_die_in_a_large_write)
     ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "EXISTS k"), E2E_OK);
     ck_assert(e2e_is(&call, ":0\r\n"));
     ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_payload_bytes), 0);
-    stop();
+    scene_end();
 }
 END_TEST
 
 START_TEST(test_redis_dies_in_a_large_reply)
 {
-    start(_i, "--stall-timeout 60000");
+    scene_begin(_i, "--stall-timeout 60000");
     for (int round = 0; round < 3; round++) {
         put_value("k", WAY, 1);
         if (round == 2) /* by the lane of small ones, too */
@@ -157,7 +138,7 @@ START_TEST(test_redis_dies_in_a_large_reply)
                          E2E_OK);
         ck_assert(e2e_is(&call, "$5\r\nhello\r\n"));
     }
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -174,7 +155,7 @@ static void check_in_step(void)
 START_TEST(test_stalled_reply_is_cut_off)
 {
     struct e2e_client other;
-    start(_i, "--stall-timeout 200 --reader-backlog 1m");
+    scene_begin(_i, "--stall-timeout 200 --reader-backlog 1m");
     ck_assert(e2e_client_open(&other, manager.channel) == ERR_OK);
     struct mqredis *mq = large_open(&manager);
     char *data = large_new(2 * WAY, 1);
@@ -203,14 +184,14 @@ START_TEST(test_stalled_reply_is_cut_off)
     mqredis_close(mq);
     e2e_forget(&other, &call);
     e2e_client_close(&other);
-    stop();
+    scene_end();
 }
 END_TEST
 
 /* One that comes back in time has all of it. */
 START_TEST(test_slow_reader_gets_all_of_it)
 {
-    start(_i, "--reader-backlog 1m --stall-timeout 20000");
+    scene_begin(_i, "--reader-backlog 1m --stall-timeout 20000");
     put_value("k", WAY, 1);
     for (int round = 0; round < 2; round++) {
         ask_and_stall(&client, &call, "k");
@@ -221,7 +202,7 @@ START_TEST(test_slow_reader_gets_all_of_it)
         ck_assert(large_is(bytes + 1, WAY, 1));
     }
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_aborted), 0);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -270,9 +251,9 @@ static void total_backlog(void)
 
 START_TEST(test_many_stalled_readers_hurt_only_themselves)
 {
-    start(_i, TOTAL_OPTIONS);
+    scene_begin(_i, TOTAL_OPTIONS);
     total_backlog();
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -287,7 +268,7 @@ START_TEST(test_many_stalled_readers_by_tls)
     e2e_manager_start(&manager, NULL, uri, options);
     ck_assert(e2e_client_open(&client, manager.channel) == ERR_OK);
     total_backlog();
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -330,7 +311,7 @@ static double p99_us(struct mqredis *mq, int64_t ms)
 START_TEST(test_others_next_to_a_stopped_reader)
 {
     const int64_t ms = e2e_long() ? 3000 : 700;
-    start(_i, "--stall-timeout 500");
+    scene_begin(_i, "--stall-timeout 500");
     put_value("big", BIG, 1);
     struct mqredis *mq = large_open(&manager);
     mqredis_free(mqredis_set(mq, "small", "value", 5));
@@ -355,14 +336,14 @@ START_TEST(test_others_next_to_a_stopped_reader)
     ck_assert(stopped < 1e6);
     mqredis_close(mq);
     ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) == 0));
-    stop();
+    scene_end();
 }
 END_TEST
 
 /* One that dies in the middle costs its own reply. */
 START_TEST(test_reader_dies_in_the_middle)
 {
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     put_value("big", WAY, 1);
     for (int i = 0; i < 4; i++) {
         struct e2e_actor *a = support_shared(sizeof(*a));
@@ -378,7 +359,7 @@ START_TEST(test_reader_dies_in_the_middle)
                           (unsigned)i + 1);
     }
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_disconnects), 0);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -593,7 +574,7 @@ START_TEST(test_manager_without_memory_says_so)
                      "a sanitizer would end it");
         return;
     }
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     struct mqredis *mq = large_open(&manager);
     ck_assert_int_eq(prlimit(manager.pid, RLIMIT_DATA, NULL, &before), 0);
     none = before;
@@ -606,7 +587,7 @@ START_TEST(test_manager_without_memory_says_so)
     ck_assert_uint_eq(r->elements, 2000);
     mqredis_free(r);
     mqredis_close(mq);
-    stop();
+    scene_end();
 }
 END_TEST
 

@@ -381,8 +381,7 @@ START_TEST(test_worker_says_what_is_missing)
     begin(_i, "--subscriber-backlog 10");
     start_worker(&w, (const char *const[]){"subscribe", "news", NULL});
     ck_assert(UNTIL(strstr(content(w.out), "subscribe\nnews\n1\n")));
-    kill(w.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(w.pid) == 'T'));
+    support_stop(w.pid);
     publish(&publisher, "news", 0, 3000, 16);
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_pubsub_messages) == 3000));
     kill(w.pid, SIGCONT);

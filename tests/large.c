@@ -123,18 +123,6 @@ bool large_round(struct mqredis *mq, const char *key, size_t len, uint64_t seed)
 
 /* ---- servers ---- */
 
-static int free_port(void)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(a);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, len) == 0 &&
-              getsockname(fd, (struct sockaddr *)&a, &len) == 0;
-    close(fd);
-    return ok ? ntohs(a.sin_port) : 0;
-}
-
 /* A key and a certificate that vouches for itself. */
 static bool make_certificate(char dir[200])
 {
@@ -166,7 +154,7 @@ bool large_tcp(struct e2e_redis *r, int kind, bool tls, char uri[128],
                char options[256])
 {
     char port[16], dir[200] = "", key[256], pem[256];
-    int number = free_port();
+    int number = support_free_port();
     snprintf(port, sizeof(port), "%d", number);
     options[0] = '\0';
     snprintf(uri, 128, "redis%s://127.0.0.1:%d", tls ? "s" : "", number);

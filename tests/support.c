@@ -9,12 +9,14 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <mqueue.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -135,6 +137,19 @@ int support_count_fds(void)
     return support_count_entries("/proc/self/fd") - 1; /* the one reading it */
 }
 
+int support_free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
 /* ---- children ---- */
 
 pid_t support_fork(void (*fn)(void *arg), void *arg)
@@ -173,6 +188,12 @@ void support_kill(pid_t pid)
     kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
+}
+
+void support_stop(pid_t pid)
+{
+    kill(pid, SIGSTOP);
+    ck_assert(UNTIL(support_proc_state(pid) == 'T'));
 }
 
 bool support_become(uid_t uid, gid_t gid)

@@ -77,6 +77,9 @@ int support_count_entries(const char *path);
 /* How many descriptors this process has open. */
 int support_count_fds(void);
 
+/* A TCP port of 127.0.0.1 that nobody has just now. */
+int support_free_port(void);
+
 /* ---- children ---- */
 
 /* Forks a child that runs fn(arg) and ends with status 0. It is killed when the
@@ -90,6 +93,9 @@ int support_join(pid_t pid);
 
 /* SIGKILL, then waits. */
 void support_kill(pid_t pid);
+
+/* SIGSTOP, then waits until it stands still. */
+void support_stop(pid_t pid);
 
 /* In a child: ends it with status 1 and a line on standard error. */
 #define CHILD_REQUIRE(what)                                                    \

@@ -1,13 +1,10 @@
 /* A Redis, a plan, workers and the sweep for managers with failing calls. */
 #include "tests/faults/scene.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,25 +29,13 @@ static void start_plain(struct scene *s)
     snprintf(s->uri, sizeof(s->uri), "%s", e2e_uri(&s->redis));
 }
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 /* By TCP and TLS, and by a name that is looked up. */
 static void start_tls(struct scene *s)
 {
     char dir[200], options[1024];
     snprintf(dir, sizeof(dir), "%s", support_scratch());
     ck_assert(support_tls_certificates(dir));
-    int port = free_port();
+    int port = support_free_port();
     snprintf(options, sizeof(options),
              "--port 0 --tls-port %d --bind 127.0.0.1 --tls-cert-file "
              "%s/server.crt --tls-key-file %s/server.key --tls-ca-cert-file "
