@@ -90,7 +90,8 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/policy_learn.c manager/policy_table.c \
                manager/pubsub.c manager/pubsub_members.c \
                manager/pubsub_upstream.c manager/pushes.c \
-               manager/readers.c manager/routes.c manager/stream.c \
+               manager/readers.c manager/routes.c manager/sentinel.c \
+               manager/sentinel_reply.c manager/stream.c \
                manager/subscriber.c manager/topics.c \
                manager/uri.c $(ROWS_SRC)
 ifneq ($(OPENSSL),)
@@ -173,6 +174,9 @@ policy_tests := check_policy check_policy_server check_policy_step
 $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
+TESTS += check_sentinel_reply
+EXTRA_check_sentinel_reply := $(patsubst %,$(BUILD)/obj/manager/%.o,\
+    sentinel_reply uri)
 
 TESTS += check_subscriber check_pushes
 EXTRA_check_subscriber := $(BUILD)/obj/manager/subscriber.o \
@@ -222,6 +226,13 @@ EXTRA_check_mqstat_e2e := $(e2e_obj) $(BUILD)/obj/tests/json.o
 ops_tests := check_ops check_systemd check_manual check_login check_tls
 TESTS += $(ops_tests)
 $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
+# With sentinels: of our own making, and real ones.
+sentinel_tests := check_sentinel check_sentinel_farm
+TESTS += $(sentinel_tests)
+sentinel_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_sentinel \
+                fake_sentinel)
+$(foreach t,$(sentinel_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(sentinel_obj) \
+    $(patsubst %,$(BUILD)/obj/tests/%.o,pubsub_client support_tls)))
 group_obj := $(BUILD)/obj/tests/support_group.o
 $(group_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 TESTS += check_group
@@ -324,6 +335,8 @@ EXTRA_check_mqstat_live := $(support)
 FUZZ := fuzz_quote fuzz_resp fuzz_request fuzz_message
 FUZZ += fuzz_uri fuzz_policy
 SRC_fuzz_uri := manager/uri.c
+FUZZ += fuzz_sentinel
+SRC_fuzz_sentinel := manager/sentinel_reply.c manager/uri.c
 FUZZ += fuzz_stream
 SRC_fuzz_stream := manager/pushes.c manager/buffer.c
 SRC_fuzz_policy := $(policy_src)

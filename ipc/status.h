@@ -27,7 +27,7 @@
 #include "ipc/watch.h"
 
 #define STATUS_MAGIC 0x5351524dU /* "MRQS" */
-#define STATUS_VERSION 4
+#define STATUS_VERSION 5
 
 enum manager_state_kind {
     STATE_STARTING = 1, /* not connected yet */
@@ -92,7 +92,8 @@ _Static_assert(sizeof(struct manager_state) <= WATCH_VALUE_MAX, "fits");
     X(pubsub_messages, "messages of subscriptions read from Redis")            \
     X(pubsub_delivered, "messages written to subscribers, each one's counted") \
     X(pubsub_lagged, "messages dropped because a subscriber lagged")           \
-    X(pubsub_gaps, "times that the connection of subscriptions broke")
+    X(pubsub_gaps, "times that the connection of subscriptions broke")         \
+    X(switches, "times that sentinels named another master")
 
 /* X(name, help): values that go up and down. */
 #define STATUS_GAUGES(X)                                                       \
@@ -105,7 +106,8 @@ _Static_assert(sizeof(struct manager_state) <= WATCH_VALUE_MAX, "fits");
     X(most_inflight, "most commands in flight")                                \
     X(subscribers, "processes' subscriptions, each a stream")                  \
     X(topics, "channels and patterns subscribed to at Redis")                  \
-    X(subscriber_bytes, "bytes of messages waiting for subscribers")
+    X(subscriber_bytes, "bytes of messages waiting for subscribers")           \
+    X(sentinels, "sentinels that are known")
 
 /* X(name, help): times, as histograms. */
 #define STATUS_TIMES(X)                                                        \

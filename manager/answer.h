@@ -48,6 +48,7 @@ struct answers {
     uint32_t inflight;           /* commands taken and not answered */
     uint32_t most_inflight;
     uint64_t now_ns; /* set by each wait of the loop */
+    bool readonly;   /* a reply said -READONLY since somebody looked */
 
     /* Called after each ANSWERS_AT_ONCE replies of a round, where set: may take
      * requests and put them on pipelines, but neither send nor close. */

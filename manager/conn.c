@@ -107,6 +107,17 @@ void conn_break(struct conn *c, const char *fmt, ...)
         set_state(c, CONN_OFF, 0);
 }
 
+void conn_move(struct conn *c, const char *reason)
+{
+    if (c->state != CONN_OFF && c->state != CONN_WAITING) {
+        c->attempt = 0;
+        conn_break(c, "%s", reason);
+    }
+    c->attempt = 1;
+    if (c->state == CONN_WAITING)
+        c->timer_ns = clock_ns();
+}
+
 void conn_stop(struct conn *c, const char *reason)
 {
     c->reconnect = false;

@@ -15,6 +15,8 @@
 #define CONNECTIONS_MAX 16
 #define SIDE_CONNECTIONS_MAX 256
 
+enum options_tls { TLS_AS_URI, TLS_NO, TLS_YES };
+
 struct options {
     const char *channel; /* NULL: the default one */
     struct mpsc_config queue;
@@ -25,6 +27,8 @@ struct options {
     bool exit_when_closed;
     enum log_level log_level;
     struct uri uri;
+    const char *sentinel_user, *sentinel_password_file; /* NULL: none */
+    enum options_tls sentinel_tls;
     int resp;
     const char *client_name;
     const char *tls_ca, *tls_cert, *tls_key, *tls_server_name;
@@ -68,6 +72,14 @@ MUST_CHECK enum err options_parse(struct options *o, int argc, char **argv,
  * ERR_INVALID with a line: *uri is as it was. */
 MUST_CHECK enum err options_reload(const struct options *o, struct uri *uri,
                                    struct err_text *why);
+
+/* The login at the sentinels, into *uri: as above. */
+MUST_CHECK enum err options_sentinel_login(const struct options *o,
+                                           struct uri *uri,
+                                           struct err_text *why);
+
+/* Whether the sentinels are talked to by TLS. */
+bool options_sentinel_tls(const struct options *o);
 
 void options_release(struct options *o);
 

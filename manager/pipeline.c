@@ -272,6 +272,12 @@ static size_t keep_promise(struct pipeline *p, size_t n)
     return len;
 }
 
+static bool begins(const char *data, size_t len, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return len >= n && memcmp(data, prefix, n) == 0;
+}
+
 enum err pipeline_feed(struct pipeline *p, size_t n)
 {
     if (p->promised > 0) {
@@ -304,8 +310,11 @@ enum err pipeline_feed(struct pipeline *p, size_t n)
         }
         if (!front_expects(p, done + 1))
             return ERR_PROTO;
-        if (p->scan.type == '-' || p->scan.type == '!')
+        if (p->scan.type == '-' || p->scan.type == '!') {
             status_count(p->answers->status, COUNTER_error_replies, 1);
+            if (begins(p->in + frame, pos - frame, "-READONLY"))
+                p->answers->readonly = true;
+        }
         frame = pos;
         /* One that may have been cut off is told alone. */
         const struct entry *front = entry_at(p, 0);
