@@ -150,11 +150,15 @@ PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
-TESTS := check_quote check_resp check_resp_command check_resp_print check_status_clients
+TESTS := check_quote check_resp check_resp_command check_resp_print \
+         check_resp_print_cli check_status_clients
+EXTRA_check_resp_print := $(BUILD)/obj/tests/print_cases.o
+EXTRA_check_resp_print_cli := $(BUILD)/obj/tests/print_cases.o
 
 # tests/support.c and the suites of ipc/ that need it.
 support := $(BUILD)/obj/tests/support.o
-support_tests := check_channel check_channel_lock check_mpsc_queue check_oneshot \
+support_tests := check_channel check_channel_files check_channel_lock \
+                 check_mpsc_queue check_oneshot check_oneshot_users \
                  check_message check_watch check_status check_payload
 TESTS += $(support_tests)
 $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
@@ -169,8 +173,10 @@ policy_src := manager/policy.c manager/policy_table.c \
               manager/policy_categories.c manager/policy_learn.c
 policy_obj := $(policy_src:%.c=$(BUILD)/obj/%.o) \
               $(BUILD)/obj/tests/support_policy.o
-TESTS += check_uri check_policy check_policy_server check_policy_step
-policy_tests := check_policy check_policy_server check_policy_step
+TESTS += check_uri
+policy_tests := check_policy check_policy_changes check_policy_server \
+                check_policy_step
+TESTS += $(policy_tests)
 $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
@@ -217,7 +223,7 @@ EXTRA_check_readers := $(desk_obj)
 # The programs together, each suite against both servers.
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
            e2e_client e2e_scene proxy)
-e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis \
+e2e_tests := check_e2e_channel check_e2e_lies check_e2e_worker check_e2e_redis \
              check_e2e_pool check_e2e_idle check_hotpath check_takeover
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
@@ -265,7 +271,8 @@ $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/lib.o $$(lib_obj)))
 
 # The gateway's suites run it, with a connection of their own.
-gateway_tests := check_gateway check_gateway_faults check_gateway_cli
+gateway_tests := check_gateway check_gateway_blocking check_gateway_faults \
+                 check_gateway_cli
 TESTS += $(gateway_tests)
 gateway_obj := $(BUILD)/obj/tests/gateway.o
 $(foreach t,$(gateway_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(gateway_obj)))
@@ -274,7 +281,8 @@ EXTRA_check_gateway_parts := $(patsubst %,$(BUILD)/obj/workers/gateway/%.o,\
     parse translate catalog buffer commands)
 $(gateway_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
-large_tests := check_large check_large_limits check_large_faults
+large_tests := check_large check_large_limits check_large_faults \
+               check_large_readers
 TESTS += $(large_tests)
 $(foreach t,$(large_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/large.o $$(lib_obj)))

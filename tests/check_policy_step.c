@@ -18,7 +18,6 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static struct redis redis;
-static struct policy *policy;
 static struct redis_link link1, link2;
 
 static struct listed_commands listed;

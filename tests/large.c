@@ -121,6 +121,24 @@ bool large_round(struct mqredis *mq, const char *key, size_t len, uint64_t seed)
     return set && large_is_value(mqredis_get(mq, key), len, seed);
 }
 
+void large_put(const char *key, size_t len, uint64_t seed)
+{
+    struct mqredis *mq = large_open(&manager);
+    ck_assert(large_round(mq, key, len, seed));
+    mqredis_close(mq);
+}
+
+void large_stall(struct e2e_client *c, struct e2e_call *k, const char *key)
+{
+    char payload[64];
+    uint32_t n;
+    char text[40];
+    snprintf(text, sizeof(text), "GET %s", key);
+    size_t len = e2e_commands(payload, sizeof(payload), &n, text);
+    ck_assert(e2e_begin(c, k, n, payload, len, 60000) == ERR_OK);
+    ck_assert(e2e_send(c, k) == ERR_OK);
+}
+
 /* ---- servers ---- */
 
 /* A key and a certificate that vouches for itself. */

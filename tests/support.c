@@ -100,6 +100,15 @@ void support_channel(struct channel *ch, gid_t group)
     ck_assert_msg(e == ERR_OK, "%s", why.text);
 }
 
+void support_write_file(int dirfd, const char *name, const char *text)
+{
+    unlinkat(dirfd, name, 0);
+    int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
 void support_remove(const char *path)
 {
     if (unlink(path) == 0 || errno == ENOENT)

@@ -68,6 +68,9 @@ void support_channel(struct channel *ch, gid_t group);
 /* A channel name that no other test uses. Static storage, as above. */
 const char *support_name(void);
 
+/* Puts a file with this text into a folder, in place of an older one. */
+void support_write_file(int dirfd, const char *name, const char *text);
+
 /* Removes a file or a whole folder; a missing one is no error. */
 void support_remove(const char *path);
 
