@@ -272,7 +272,7 @@ static bool next_string(const struct mqredis_event *ev, size_t *at,
     struct resp_value v;
     size_t used;
     if (resp_get(ev->raw + *at, ev->raw_len - *at, &v, &used) != ERR_OK ||
-        v.data == NULL)
+        (v.type != '$' && v.type != '+') || v.data == NULL)
         return false;
     *at += used;
     *text = v.data;
@@ -610,9 +610,11 @@ void mqredis_stream_close(struct mqredis_stream *stream)
 
 void streams_close(struct mqredis *mq)
 {
-    while (mq->streams != NULL)
-        /* NOLINTNEXTLINE(*-unix.Malloc): then the next one is first. */
-        mqredis_stream_close(mq->streams);
+    struct mqredis_stream *next;
+    for (struct mqredis_stream *s = mq->streams; s != NULL; s = next) {
+        next = s->next;
+        mqredis_stream_close(s);
+    }
 }
 
 void streams_disown(struct mqredis *mq)

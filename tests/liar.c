@@ -1,0 +1,125 @@
+/* A manager in a thread, which answers as it is told. */
+#include "tests/liar.h"
+
+#include <check.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/broadcast.h"
+#include "ipc/clock.h"
+#include "ipc/oneshot.h"
+#include "tests/support.h"
+
+#define MESSAGE_SIZE 1024
+#define TURN_NS (20 * NS_PER_MS)
+
+static size_t put_chunk(char *at, uint64_t request, const struct lie_chunk *c)
+{
+    struct reply_chunk chunk = {
+        .request = c->others ? request + 1 : request,
+        .length = (uint32_t)strlen(c->body),
+        .first = c->first,
+        .count = c->count,
+        .flags = c->flags,
+        .status = c->status,
+    };
+    memcpy(at, &chunk, sizeof(chunk));
+    memcpy(at + sizeof(chunk), c->body, chunk.length);
+    return sizeof(chunk) + chunk.length;
+}
+
+/* What an honest manager says. */
+static size_t put_truth(char *at, const struct message_header *h)
+{
+    char body[5 * 64 + 1] = "";
+    struct lie_chunk c = {.count = h->ncommands, .flags = REPLY_END};
+    for (uint32_t i = 0; i < h->ncommands && i < 64; i++)
+        memcpy(body + 5 * i, "+OK\r\n", 6);
+    if (h->flags & MESSAGE_STREAM)
+        c = (struct lie_chunk){.first = 1, .count = BROADCAST_CONFIRMED};
+    c.body = body;
+    return put_chunk(at, h->request, &c);
+}
+
+static void answer(struct liar *l, const struct message_header *h)
+{
+    char text[8192];
+    size_t len = 0;
+    int fd;
+    const struct lie *lie = atomic_exchange(&l->lie, NULL);
+    if (lie == NULL)
+        len = put_truth(text, h);
+    else if (lie->silent)
+        return;
+    for (int i = 0; lie != NULL && lie->chunks[i].body != NULL; i++)
+        len += put_chunk(text + len, h->request, &lie->chunks[i]);
+    if (oneshot_open(l->ch.reply_fd, h->client, h->slot, &fd) != ERR_OK)
+        return;
+    /* An empty pipe takes that at once. */
+    ssize_t n = write(fd, text, len);
+    if (lie != NULL && lie->give_up)
+        oneshot_unlink(l->ch.reply_fd, h->client, h->slot);
+    close(fd);
+    if (n != (ssize_t)len)
+        fprintf(stderr, "the liar could not say all of it\n");
+}
+
+static void *serve(void *arg)
+{
+    struct liar *l = arg;
+    while (!l->stop) {
+        char message[MESSAGE_SIZE];
+        size_t len;
+        unsigned priority;
+        struct message_header h;
+        const char *payload;
+        struct err_text why;
+        enum err e = mpsc_receive_wait(&l->rx, message, sizeof(message),
+                                       clock_ns() + TURN_NS, &len, &priority);
+        if (e == ERR_CLOSED)
+            support_sleep_ms(1);
+        if (e != ERR_OK ||
+            message_parse(message, len, priority, &h, &payload, &why) != ERR_OK)
+            continue;
+        l->asked++;
+        answer(l, &h);
+    }
+    return NULL;
+}
+
+void liar_start(struct liar *l)
+{
+    struct err_text why = {""}, note = {""};
+    const struct mpsc_config config = {.capacity = 8, .msgsize = MESSAGE_SIZE};
+    memset(l, 0, sizeof(*l));
+    signal(SIGPIPE, SIG_IGN);
+    enum err e = channel_create(&l->ch, support_name(), CHANNEL_NO_GROUP, &why);
+    if (e == ERR_OK)
+        e = mpsc_create(&l->rx, &l->ch, &config, 7, &note, &why);
+    if (e == ERR_OK)
+        e = status_create(&l->ch, &l->status, &why);
+    if (e == ERR_OK)
+        e = status_show(&l->ch, &why);
+    ck_assert_msg(e == ERR_OK, "%s", why.text);
+    l->state.pid = getpid();
+    l->state.epoch = 7;
+    snprintf(l->state.server, sizeof(l->state.server), "nowhere");
+    ck_assert_int_eq(pthread_create(&l->thread, NULL, serve, l), 0);
+}
+
+void liar_stop(struct liar *l)
+{
+    l->stop = true;
+    pthread_join(l->thread, NULL);
+    mpsc_unlink(&l->rx);
+    mpsc_receiver_close(&l->rx);
+    status_unmap(l->status);
+    channel_remove(&l->ch);
+    channel_close(&l->ch);
+}
+
+void liar_says(struct liar *l, const struct lie *lie)
+{
+    l->lie = lie;
+}
