@@ -270,9 +270,11 @@ TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/lib.o $$(lib_obj)))
 
-TESTS += check_lib_liar
-EXTRA_check_lib_liar = $(e2e_obj) $(BUILD)/obj/tests/lib.o \
-    $(BUILD)/obj/tests/liar.o $(lib_obj)
+# With a manager of the test's own in place of the real one.
+liar_tests := check_lib_liar check_lib_edges
+TESTS += $(liar_tests)
+$(foreach t,$(liar_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
+    $(BUILD)/obj/tests/lib.o $(BUILD)/obj/tests/liar.o $$(lib_obj)))
 
 # The gateway's suites run it, with a connection of their own.
 gateway_tests := check_gateway check_gateway_blocking check_gateway_faults \

@@ -119,6 +119,10 @@ START_TEST(test_large_reply_comes_whole)
     ck_assert_uint_eq(raw->len, SIZE + sizeof("$3000000\r\n\r\n") - 1);
     ck_assert_mem_eq(raw->data, "$3000000\r\n", 10);
     mqredis_raw_free(raw);
+    raw = mqredis_command_raw(mq, 0, argv, NULL);
+    ck_assert_int_eq(raw->status, MQREDIS_INVALID);
+    ck_assert_ptr_nonnull(strstr(raw->data, "0 arguments"));
+    mqredis_raw_free(raw);
     mqredis_close(mq);
 }
 END_TEST

@@ -416,14 +416,18 @@ END_TEST
 START_TEST(test_a_channel_without_a_reply_folder)
 {
     begin();
+    struct mqredis *second = mqredis_open(liar.ch.name, &why);
+    struct mqredis *third = mqredis_open(liar.ch.name, &why);
     ck_assert_int_eq(unlinkat(liar.ch.dirfd, "reply", AT_REMOVEDIR), 0);
-    ck_assert_ptr_null(mqredis_subscribe(mq, 1, names, NULL, &why));
-    ck_assert_int_eq(why.status, MQREDIS_UNAVAILABLE);
     ck_assert_int_eq(lib_status(mqredis_command(mq, "PING")),
                      MQREDIS_UNAVAILABLE);
-    ck_assert_int_eq(lib_status(mqredis_wait(mqredis_submit(mq, "PING"))),
+    ck_assert_int_eq(lib_status(mqredis_wait(mqredis_submit(second, "PING"))),
                      MQREDIS_UNAVAILABLE);
+    ck_assert_ptr_null(mqredis_subscribe(third, 1, names, NULL, &why));
+    ck_assert_int_eq(why.status, MQREDIS_UNAVAILABLE);
     ck_assert_uint_eq(liar.asked, 0);
+    mqredis_close(second);
+    mqredis_close(third);
     end();
 }
 END_TEST

@@ -42,16 +42,14 @@ static size_t put_truth(char *at, const struct message_header *h)
     return put_chunk(at, h->request, &c);
 }
 
-static void answer(struct liar *l, const struct message_header *h)
+static void tell(struct liar *l, const struct message_header *h,
+                 const struct lie *lie)
 {
-    char text[8192];
+    char text[24 * 1024];
     size_t len = 0;
     int fd;
-    const struct lie *lie = atomic_exchange(&l->lie, NULL);
     if (lie == NULL)
         len = put_truth(text, h);
-    else if (lie->silent)
-        return;
     for (int i = 0; lie != NULL && lie->chunks[i].body != NULL; i++)
         len += put_chunk(text + len, h->request, &lie->chunks[i]);
     if (oneshot_open(l->ch.reply_fd, h->client, h->slot, &fd) != ERR_OK)
@@ -65,6 +63,17 @@ static void answer(struct liar *l, const struct message_header *h)
         fprintf(stderr, "the liar could not say all of it\n");
 }
 
+static void answer(struct liar *l, const struct message_header *h)
+{
+    const struct lie *lie = l->lie;
+    l->heard[l->asked % LIAR_HEARD] = *h;
+    l->asked++; /* before anybody can be told of it */
+    if (lie == NULL || !lie->silent) {
+        l->lie = NULL;
+        tell(l, h, lie);
+    }
+}
+
 static void *serve(void *arg)
 {
     struct liar *l = arg;
@@ -75,46 +84,60 @@ static void *serve(void *arg)
         struct message_header h;
         const char *payload;
         struct err_text why;
-        enum err e = mpsc_receive_wait(&l->rx, message, sizeof(message),
-                                       clock_ns() + TURN_NS, &len, &priority);
+        enum err e = ERR_CLOSED;
+        if (!l->deaf)
+            e = mpsc_receive_wait(&l->rx, message, sizeof(message),
+                                  clock_ns() + TURN_NS, &len, &priority);
         if (e == ERR_CLOSED)
             support_sleep_ms(1);
-        if (e != ERR_OK ||
-            message_parse(message, len, priority, &h, &payload, &why) != ERR_OK)
-            continue;
-        l->asked++;
-        answer(l, &h);
+        if (e == ERR_OK &&
+            message_parse(message, len, priority, &h, &payload, &why) == ERR_OK)
+            answer(l, &h);
     }
     return NULL;
 }
 
-void liar_start(struct liar *l)
+void liar_return(struct liar *l)
 {
     struct err_text why = {""}, note = {""};
     const struct mpsc_config config = {.capacity = 8, .msgsize = MESSAGE_SIZE};
-    memset(l, 0, sizeof(*l));
-    signal(SIGPIPE, SIG_IGN);
-    enum err e = channel_create(&l->ch, support_name(), CHANNEL_NO_GROUP, &why);
-    if (e == ERR_OK)
-        e = mpsc_create(&l->rx, &l->ch, &config, 7, &note, &why);
+    l->stop = false;
+    l->state.pid = getpid();
+    l->state.epoch++;
+    enum err e =
+        mpsc_create(&l->rx, &l->ch, &config, l->state.epoch, &note, &why);
     if (e == ERR_OK)
         e = status_create(&l->ch, &l->status, &why);
     if (e == ERR_OK)
         e = status_show(&l->ch, &why);
     ck_assert_msg(e == ERR_OK, "%s", why.text);
-    l->state.pid = getpid();
-    l->state.epoch = 7;
-    snprintf(l->state.server, sizeof(l->state.server), "nowhere");
     ck_assert_int_eq(pthread_create(&l->thread, NULL, serve, l), 0);
+}
+
+void liar_start(struct liar *l)
+{
+    struct err_text why = {""};
+    memset(l, 0, sizeof(*l));
+    signal(SIGPIPE, SIG_IGN);
+    snprintf(l->state.server, sizeof(l->state.server), "nowhere");
+    enum err e = channel_create(&l->ch, support_name(), CHANNEL_NO_GROUP, &why);
+    ck_assert_msg(e == ERR_OK, "%s", why.text);
+    liar_return(l);
+}
+
+void liar_leave(struct liar *l)
+{
+    l->stop = true;
+    pthread_join(l->thread, NULL);
+    mpsc_receiver_close(&l->rx);
+    status_unmap(l->status);
 }
 
 void liar_stop(struct liar *l)
 {
-    l->stop = true;
-    pthread_join(l->thread, NULL);
     mpsc_unlink(&l->rx);
-    mpsc_receiver_close(&l->rx);
-    status_unmap(l->status);
+    if (!l->stop)
+        liar_leave(l);
     channel_remove(&l->ch);
     channel_close(&l->ch);
 }
@@ -122,4 +145,22 @@ void liar_stop(struct liar *l)
 void liar_says(struct liar *l, const struct lie *lie)
 {
     l->lie = lie;
+}
+
+static const struct lie silence = {.silent = true};
+
+void liar_hush(struct liar *l)
+{
+    l->lie = &silence;
+}
+
+void liar_hears(struct liar *l, uint32_t asked)
+{
+    ck_assert_msg(UNTIL(l->asked >= asked), "%u messages came, not %u",
+                  (unsigned)l->asked, asked);
+}
+
+void liar_tells(struct liar *l, uint32_t asked, const struct lie *lie)
+{
+    tell(l, &l->heard[asked % LIAR_HEARD], lie);
 }

@@ -18,6 +18,7 @@
 #include "ipc/status.h"
 
 #define LIE_CHUNKS 8
+#define LIAR_HEARD 64
 
 /* A chunk of an answer. */
 struct lie_chunk {
@@ -31,7 +32,7 @@ struct lie_chunk {
 struct lie {
     struct lie_chunk chunks[LIE_CHUNKS];
     bool give_up; /* afterwards the pipe loses its name */
-    bool silent;  /* nothing at all is said */
+    bool silent;  /* nothing at all is said, from then on */
 };
 
 struct liar {
@@ -41,17 +42,34 @@ struct liar {
     struct manager_state state; /* not published; its kind is 0 */
     pthread_t thread;
     _Atomic bool stop;
-    _Atomic uint32_t asked; /* messages that came */
+    _Atomic bool deaf;      /* takes nothing, so its queue gets full */
+    _Atomic uint32_t asked; /* messages that came; heard, the last of them */
+    struct message_header heard[LIAR_HEARD];
     /* The next answer, once; NULL: "+OK" for each command, and "confirmed" for
      * a subscription. */
     _Atomic(const struct lie *) lie;
 };
 
-/* A channel of its own; messages hold 1024 bytes. */
+/* A channel of its own; its queue takes 8 messages of 1024 bytes. */
 void liar_start(struct liar *l);
 void liar_stop(struct liar *l);
 
+/* Ends as a manager that dies, with its channel left behind; and a new one on
+ * the same channel. */
+void liar_leave(struct liar *l);
+void liar_return(struct liar *l);
+
 /* Its next answer. */
 void liar_says(struct liar *l, const struct lie *lie);
+
+/* Becomes silent about what comes from now on. */
+void liar_hush(struct liar *l);
+
+/* Waits until so many messages came. */
+void liar_hears(struct liar *l, uint32_t asked);
+
+/* Says something now to message number `asked` (the first is 0), as the liar or
+ * as the guardian of one that left. NULL: the truth. */
+void liar_tells(struct liar *l, uint32_t asked, const struct lie *lie);
 
 #endif
