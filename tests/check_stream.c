@@ -348,7 +348,7 @@ static const char *content(const char *path)
 
 START_TEST(test_worker_prints_what_comes)
 {
-    struct worker w;
+    struct worker w = {0};
     begin(_i, NULL);
     start_worker(
         &w, (const char *const[]){"--no-raw", "subscribe", "a", "b", NULL});
@@ -376,7 +376,7 @@ END_TEST
 
 START_TEST(test_worker_says_what_is_missing)
 {
-    struct worker w;
+    struct worker w = {0};
     struct e2e_manager next;
     begin(_i, "--subscriber-backlog 10");
     start_worker(&w, (const char *const[]){"subscribe", "news", NULL});
@@ -437,7 +437,7 @@ START_TEST(test_worker_statuses)
     };
     begin(_i, NULL);
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        struct worker w;
+        struct worker w = {0};
         start_worker(&w, table[i].words);
         ck_assert_int_eq(support_join(w.pid), table[i].status);
         ck_assert_msg(strstr(content(w.err), table[i].text) != NULL, "%s",
