@@ -67,8 +67,7 @@ static void fill_queue(void)
 {
     struct mqredis *other = mqredis_open(liar.ch.name, &why);
     ck_assert_ptr_nonnull(other);
-    liar.deaf = true;
-    support_sleep_ms(50); /* what it is about to take */
+    liar_deafen(&liar);
     for (int i = 0; i < CAPACITY; i++) {
         mqredis_submit_raw(other, ping, sizeof(ping) - 1, 1, MQREDIS_RAW_ALONE);
         mqredis_flush(other);

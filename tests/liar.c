@@ -88,6 +88,7 @@ static void *serve(void *arg)
         if (!l->deaf)
             e = mpsc_receive_wait(&l->rx, message, sizeof(message),
                                   clock_ns() + TURN_NS, &len, &priority);
+        l->turns++;
         if (e == ERR_CLOSED)
             support_sleep_ms(1);
         if (e == ERR_OK &&
@@ -145,6 +146,14 @@ void liar_stop(struct liar *l)
 void liar_says(struct liar *l, const struct lie *lie)
 {
     l->lie = lie;
+}
+
+void liar_deafen(struct liar *l)
+{
+    l->deaf = true;
+    uint32_t turns = l->turns;
+    /* It may be waiting still; the turn after that is deaf. */
+    ck_assert(UNTIL(l->turns - turns >= 2));
 }
 
 static const struct lie silence = {.silent = true};

@@ -42,7 +42,8 @@ struct liar {
     struct manager_state state; /* not published; its kind is 0 */
     pthread_t thread;
     _Atomic bool stop;
-    _Atomic bool deaf;      /* takes nothing, so its queue gets full */
+    _Atomic bool deaf;      /* takes nothing from now on */
+    _Atomic uint32_t turns; /* of the thread's loop */
     _Atomic uint32_t asked; /* messages that came; heard, the last of them */
     struct message_header heard[LIAR_HEARD];
     /* The next answer, once; NULL: "+OK" for each command, and "confirmed" for
@@ -61,6 +62,9 @@ void liar_return(struct liar *l);
 
 /* Its next answer. */
 void liar_says(struct liar *l, const struct lie *lie);
+
+/* Takes nothing any more, so that its queue gets full. */
+void liar_deafen(struct liar *l);
 
 /* Becomes silent about what comes from now on. */
 void liar_hush(struct liar *l);
