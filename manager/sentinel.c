@@ -20,9 +20,11 @@
 #define PEERS_MAX (2 * URI_PLACES_MAX)
 #define FRAME_MAX (256 * 1024) /* bytes of one reply */
 
-#define ANSWER_MS 2000         /* that one sentinel may take for everything */
 #define REFRESH_MS 10000       /* between questions while all is well */
+#define REFRESH_NAME_MS 60000  /* the same where a name is to be looked up */
 #define ASK_APART_MS 250       /* hints in a row cost one question */
+#define MOVE_APART_MS 100      /* events in a row cost one move */
+#define LISTENED_MS 5000       /* for so long: the next is tried at once */
 #define PACE_FIRST_MS 50       /* between questions in doubt, doubling */
 #define PACE_LAST_MS 1000      /* up to this */
 #define LEFT_NS (3 * NS_PER_S) /* sentinels hear of a switch within 2 s */
@@ -75,6 +77,7 @@ struct sentinel {
     struct uri_place master;
     bool known;
     bool doubt;
+    uint64_t moved_ns;
     struct uri_place left; /* the master before, not believed until then */
     uint64_t left_until_ns;
     struct uri_place other; /* named by one answer, while the master serves */
@@ -96,7 +99,8 @@ struct sentinel {
     bool has_event;
     uint32_t confirmed; /* subscriptions; all: it listens */
     uint32_t listen_turn, listen_attempt;
-    uint64_t listen_ns; /* next attempt */
+    uint64_t listen_ns;   /* next attempt */
+    uint64_t listened_ns; /* since when; 0: it does not */
     struct log_limit listen_limit;
 };
 
@@ -260,11 +264,13 @@ static void set_master(struct sentinel *s, const struct uri_place *to,
         s->left = s->master;
         s->left_until_ns = now + LEFT_NS;
     }
+    if (!s->doubt)
+        s->attempt = 0;
     s->master = *to;
     s->known = true;
     s->doubt = true; /* until it is connected */
-    s->attempt = 0;
     s->has_other = false;
+    s->moved_ns = now;
     s->moved(s->context, to, by);
 }
 
@@ -286,6 +292,14 @@ static void weigh(struct sentinel *s, const struct uri_place *to,
 }
 
 /* ---- asking ---- */
+
+/* Whoever is asked by name is asked less often: a resolver that does not answer
+ * holds up everybody. */
+static uint64_t refresh_ns(const struct sentinel *s)
+{
+    bool name = uri_place_is_name(&s->peers[0].at);
+    return jittered_ns(name ? REFRESH_NAME_MS : REFRESH_MS);
+}
 
 static void asker_changed(void *context, struct conn *c)
 {
@@ -351,7 +365,8 @@ static void begin_ask(struct sentinel *s, uint64_t now)
     s->turn %= s->count;
     s->ask = ASK_WAITING;
     s->asked_ns = now;
-    s->ask_until_ns = now + ANSWER_MS * NS_PER_MS;
+    /* For everything, not for the connection alone. */
+    s->ask_until_ns = now + s->asker.options.connect_timeout_ms * NS_PER_MS;
     wire_start(&s->asker, &s->peers[s->turn].at);
 }
 
@@ -411,7 +426,7 @@ static void answered(struct sentinel *s, uint64_t now)
     } else {
         to_front(s, &by);
         s->turn = s->has_other ? 1 : 0;
-        s->ask_ns = s->has_other ? now : now + jittered_ns(REFRESH_MS);
+        s->ask_ns = s->has_other ? now : now + refresh_ns(s);
     }
 }
 
@@ -483,9 +498,11 @@ static enum err listener_reply(struct sentinel *s, const char *data, size_t len)
         return ERR_DENIED;
     }
     if (said.word == SENTINEL_WORD_SUBSCRIBED && ++s->confirmed == CHANNELS) {
-        log_info("listening to sentinel %s for '%s', %u sentinels are known",
-                 show(&s->listener.at), s->name, s->count);
-        s->listen_attempt = s->listen_turn = 0;
+        if (log_limit_pass(&s->listen_limit, 3))
+            log_info("listening to sentinel %s for '%s', %u sentinels are "
+                     "known",
+                     show(&s->listener.at), s->name, s->count);
+        s->listened_ns = clock_ns();
         sentinel_ask(s); /* what was missed? */
     }
     return ERR_OK;
@@ -501,7 +518,14 @@ static enum err listener_take(void *context, const char *data, size_t len)
 static void tick_listener(struct sentinel *s, uint64_t now)
 {
     struct wire *w = &s->listener;
-    if (!s->known || w->conn.state != CONN_OFF || now < s->listen_ns)
+    if (!s->known || w->conn.state != CONN_OFF)
+        return;
+    if (s->listened_ns != 0) {
+        if (now >= s->listened_ns + LISTENED_MS * NS_PER_MS)
+            s->listen_attempt = s->listen_turn = 0;
+        s->listened_ns = 0;
+    }
+    if (now < s->listen_ns)
         return;
     if (w->conn.error.text[0] != '\0' && log_limit_pass(&s->listen_limit, 3))
         log_info("not listening to sentinel %s: %s", show(&w->at),
@@ -513,19 +537,24 @@ static void tick_listener(struct sentinel *s, uint64_t now)
     wire_start(w, &s->peers[s->listen_turn++ % s->count].at);
 }
 
-/* An event has more weight than an answer that may be older. */
-static void tick_event(struct sentinel *s, uint64_t now)
+/* An event has more weight than an answer that may be older. Returns when it
+ * wants to be called again (0: never). */
+static uint64_t tick_event(struct sentinel *s, uint64_t now)
 {
+    uint64_t from = s->moved_ns + MOVE_APART_MS * NS_PER_MS;
+    if (s->has_event && now < from)
+        return from;
     if (!s->has_event)
-        return;
+        return 0;
     s->has_event = false;
     if (s->known && uri_place_same(&s->event, &s->master))
-        return;
+        return 0;
     if (s->ask != ASK_NONE)
         wire_stop(&s->asker);
     s->ask = ASK_NONE;
     set_master(s, &s->event, &s->listener.at, now);
     s->ask_ns = now + pace_ns(&s->attempt, PACE_LAST_MS);
+    return 0;
 }
 
 /* ---- for the manager ---- */
@@ -612,7 +641,7 @@ void sentinel_trust(struct sentinel *s)
     s->doubt = s->has_other = false;
     s->attempt = 0;
     s->turn = 0;
-    s->ask_ns = clock_ns() + jittered_ns(REFRESH_MS);
+    s->ask_ns = clock_ns() + refresh_ns(s);
 }
 
 void sentinel_ask(struct sentinel *s)
@@ -635,12 +664,12 @@ uint64_t sentinel_tick(struct sentinel *s, uint64_t now)
         return 0;
     conn_tick(&s->asker.conn, now);
     conn_tick(&s->listener.conn, now);
-    tick_event(s, now);
+    uint64_t next = tick_event(s, now);
     tick_ask(s, now);
     tick_listener(s, now);
     /* What the steps have just begun has timers, too. */
-    uint64_t next = sooner(conn_tick(&s->asker.conn, now),
-                           conn_tick(&s->listener.conn, now));
+    next = sooner(next, conn_tick(&s->asker.conn, now));
+    next = sooner(next, conn_tick(&s->listener.conn, now));
     if (s->listener.conn.state == CONN_OFF && s->known)
         next = sooner(next, s->listen_ns);
     if (s->ask == ASK_NONE)

@@ -442,6 +442,12 @@ bool uri_place_same(const struct uri_place *a, const struct uri_place *b)
     return a->port == b->port && strcasecmp(a->host, b->host) == 0;
 }
 
+bool uri_place_is_name(const struct uri_place *place)
+{
+    unsigned char binary[4];
+    return inet_pton(AF_INET, place->host, binary) != 1 && !is_v6(place->host);
+}
+
 /* ---- showing ---- */
 
 struct show {

@@ -52,6 +52,9 @@ MUST_CHECK enum err uri_place_read(struct uri_place *place, const char *host,
 
 bool uri_place_same(const struct uri_place *a, const struct uri_place *b);
 
+/* Whether its host is a name, which takes a resolver. */
+bool uri_place_is_name(const struct uri_place *place);
+
 /* "host:port", "[v6]:port", for people and logs. */
 #define URI_PLACE_TEXT 272
 void uri_place_show(const struct uri_place *place, char text[URI_PLACE_TEXT]);

@@ -353,6 +353,32 @@ START_TEST(test_events_of_others_move_nothing)
 }
 END_TEST
 
+/* One that is out of its mind costs some moves a second, no more. */
+START_TEST(test_a_flood_of_events_is_bounded)
+{
+    if (!begin_served(NULL))
+        return;
+    uint64_t start = clock_ns();
+    int events = 0;
+    while (clock_ns() - start < NS_PER_S) {
+        fake_sentinel_switches(&one, events % 2 ? b.port : a.port,
+                               events % 2 ? a.port : b.port);
+        events++;
+        support_sleep_ms(5);
+    }
+    uint64_t bound = (clock_ns() - start) / (100 * NS_PER_MS) + 2;
+    ck_assert_uint_gt(switches(), 2);
+    ck_assert_uint_le(switches(), bound);
+    printf("figure: %d events in 1 s, %llu moves\n", events,
+           (unsigned long long)switches());
+    fake_sentinel_switches(&one, b.port, a.port);
+    ck_assert(UNTIL(shows(&a)));
+    support_sleep_ms(300);
+    assert_serves(&a, "k");
+    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+}
+END_TEST
+
 /* ---- sentinels that die ---- */
 
 START_TEST(test_sentinels_tell_of_others_and_die)
@@ -394,8 +420,10 @@ START_TEST(test_a_silent_sentinel_holds_up_nobody)
         return;
     one.script->mute = true;
     uint64_t start = clock_ns();
-    e2e_manager_start(&manager, NULL, uri(2), NULL);
-    printf("figure: ready %.1f s after a start with a silent sentinel first\n",
+    e2e_manager_start(&manager, NULL, uri(2),
+                      "--connect-timeout 500 --silence-timeout 500");
+    printf("figure: ready %.1f s after a start with a sentinel first that is "
+           "silent for 0.5 s\n",
            (double)(clock_ns() - start) / 1e9);
     assert_serves(&a, "k");
     ck_assert(UNTIL(two.script->subscribed == 4));
@@ -456,7 +484,8 @@ START_TEST(test_lies)
         return;
     fake_sentinel_says(&one, lies[_i].master, strlen(lies[_i].master));
     fake_sentinel_others(&one, lies[_i].others, strlen(lies[_i].others));
-    e2e_manager_launch(&manager, NULL, uri(1), "--reconnect-max 200");
+    e2e_manager_launch(&manager, NULL, uri(1),
+                       "--reconnect-max 200 --connect-timeout 500");
     ck_assert_msg(UNTIL(e2e_logged(&manager, "no sentinel tells")), "%s",
                   e2e_log(&manager));
     fake_sentinel_names(&one, a.port);
@@ -691,6 +720,7 @@ int main(void)
     tcase_add_test(t, test_one_answer_does_not_move_a_served_master);
     tcase_add_test(t, test_who_has_not_heard_sends_nobody_back);
     tcase_add_test(t, test_events_of_others_move_nothing);
+    tcase_add_test(t, test_a_flood_of_events_is_bounded);
     tcase_add_test(t, test_sentinels_tell_of_others_and_die);
     tcase_add_test(t, test_a_silent_sentinel_holds_up_nobody);
     tcase_add_test(t, test_a_name_that_nobody_knows);

@@ -268,6 +268,9 @@ START_TEST(test_sentinels)
     ck_assert_uint_eq(uri.sentinels[1].port, 26379);
     ck_assert_str_eq(uri.sentinels[2].host, "fe80::1%eth0");
     ck_assert_uint_eq(uri.sentinels[15].port, 16);
+    ck_assert(uri_place_is_name(&uri.sentinels[0]));
+    ck_assert(!uri_place_is_name(&uri.sentinels[1]));
+    ck_assert(!uri_place_is_name(&uri.sentinels[2]));
     ck_assert_int_eq(uri_parse(&uri, "redis://h", &why), ERR_OK);
     ck_assert_uint_eq(uri.sentinel_count, 0);
     ck_assert_str_eq(uri.master, "");
