@@ -84,7 +84,7 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/step.c manager/succession.c manager/takeover.c \
                manager/target.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
-               manager/login.c manager/loop.c manager/main.c \
+               manager/login.c manager/lookup.c manager/loop.c manager/main.c \
                manager/manager.c manager/options.c manager/pipeline.c \
                manager/policy.c manager/policy_categories.c \
                manager/policy_learn.c manager/policy_table.c \
@@ -298,7 +298,13 @@ TESTS += check_clock
 EXTRA_check_clock := $(e2e_obj)
 $(BUILD)/tests/check_clock: | $(BUILD)/tests/setback.so
 
-$(BUILD)/tests/setback.so: $(BUILD)/obj/tests/setback.o
+# A resolver that takes its time; slow_lookup.so is that to the manager.
+TESTS += check_lookup
+EXTRA_check_lookup = $(e2e_obj) $(BUILD)/obj/tests/large.o $(lib_obj)
+$(BUILD)/tests/check_lookup: | $(BUILD)/tests/slow_lookup.so
+
+preloaded := $(BUILD)/tests/setback.so $(BUILD)/tests/slow_lookup.so
+$(preloaded): $(BUILD)/tests/%.so: $(BUILD)/obj/tests/%.o
 	@mkdir -p $(@D)
 	$(CC) $(OPT) $(CFLAGS) -shared -o $@ $< $(LDFLAGS)
 

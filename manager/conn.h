@@ -11,6 +11,7 @@
 
 #include "ipc/err.h"
 #include "manager/log.h"
+#include "manager/lookup.h"
 #include "manager/loop.h"
 #include "manager/patience.h"
 #include "manager/pipeline.h"
@@ -34,6 +35,7 @@ struct conn_options {
 enum conn_state {
     CONN_OFF,        /* not wanted */
     CONN_WAITING,    /* for the next attempt */
+    CONN_LOOKUP,     /* for the addresses of the host */
     CONN_CONNECTING, /* for the socket */
     CONN_TLS,        /* for the TLS handshake */
     CONN_LOGIN,      /* for HELLO, AUTH, SELECT, SETNAME, ROLE */
@@ -44,6 +46,7 @@ struct conn {
     struct watcher watcher;
     struct loop *loop;
     const struct conn_options *options;
+    struct lookup lookup;
     struct stream stream;
     enum conn_state state;
     struct pipeline pipeline;

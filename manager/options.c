@@ -289,7 +289,7 @@ static const struct option_row rows[] = {
     {"subscribers-total", "BYTES", KIND_BYTES, AT(subscriber_total), 65536,
      1ULL << 40, NULL, "bytes behind all subscribers (64m)"},
     {"connect-timeout", "MS", KIND_MS, AT(connect_timeout_ms), 1, 3600000, NULL,
-     "for connecting and logging in (5000)"},
+     "for looking up, connecting and logging in (5000)"},
     {"reconnect-max", "MS", KIND_MS, AT(reconnect_max_ms), 1, 3600000, NULL,
      "longest pause between attempts (10000)"},
     {"silence-timeout", "MS", KIND_MS, AT(silence_timeout_ms), 100, 86400000,
