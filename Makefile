@@ -114,7 +114,8 @@ MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
 
 LIB_SRC := workers/handle.c workers/request.c workers/flight.c workers/landing.c \
            workers/submit.c workers/wait.c workers/call.c workers/reply.c workers/spill.c \
-           workers/format.c workers/fork.c workers/stream.c
+           workers/format.c workers/fork.c workers/stream.c \
+           workers/stream_read.c
 
 # The worker proper, and the same with line editing where libedit is there.
 WORKER_SRC := workers/main.c workers/options.c workers/output.c \
