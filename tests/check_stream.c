@@ -106,7 +106,7 @@ END_TEST
 START_TEST(test_hundreds_of_names)
 {
     enum { STREAMS = 20, EACH = 15 };
-    static char name[STREAMS][EACH][16];
+    static char name[STREAMS][EACH][32];
     struct mqredis_stream *s[STREAMS];
     begin(_i, NULL);
     for (int i = 0; i < STREAMS; i++) {
