@@ -325,7 +325,7 @@ TESTS += $(faults_tests)
 endif
 $(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
     $$(lib_obj)))
-faults_life_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,faults/scene faults/life \
+faults_life_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,faults/scene faults/life fake_sentinel \
                    support_tls)
 EXTRA_check_faults_manager += $(faults_life_obj)
 EXTRA_check_faults_succession += $(faults_life_obj)

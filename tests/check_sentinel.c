@@ -35,7 +35,7 @@ static bool start_server(struct server *s, const char *more)
 {
     static unsigned count;
     char options[256], name[40];
-    s->port = farm_free_port();
+    s->port = support_free_port();
     snprintf(name, sizeof(name), "r%ld-%u", (long)getpid(), ++count);
     snprintf(options, sizeof(options), "--port %d --bind 127.0.0.1%s", s->port,
              more);
@@ -591,7 +591,7 @@ START_TEST(test_tls)
     }
     snprintf(dir, sizeof(dir), "%s", support_scratch());
     ck_assert(support_tls_certificates(dir));
-    int master = farm_free_port(), port = farm_free_port();
+    int master = support_free_port(), port = support_free_port();
     snprintf(options, sizeof(options),
              "--port 0 --tls-port %d --bind 127.0.0.1 --tls-cert-file "
              "%s/server.crt --tls-key-file %s/server.key --tls-ca-cert-file "

@@ -1,31 +1,17 @@
 /* Starting a replicated Redis with its sentinels. */
 #include "tests/redis_sentinel.h"
 
-#include <arpa/inet.h>
 #include <check.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/e2e.h"
 #include "tests/support.h"
-
-int farm_free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
 
 /* ---- asking ---- */
 
@@ -209,7 +195,7 @@ void sentinel_start(struct redis *r, const char *configuration)
 static void start_sentinel(struct farm *f, int i)
 {
     char text[1024];
-    f->sentinel_ports[i] = farm_free_port();
+    f->sentinel_ports[i] = support_free_port();
     int n =
         snprintf(text, sizeof(text),
                  "port %d\n"
@@ -234,7 +220,7 @@ bool farm_start(struct farm *f, const char *password,
     *f = (struct farm){.password = password,
                        .sentinel_password = sentinel_password};
     for (int i = 0; i < FARM_NODES; i++) {
-        f->ports[i] = farm_free_port();
+        f->ports[i] = support_free_port();
         if (!start_node(f, i, 0))
             return false;
     }

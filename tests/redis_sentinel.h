@@ -27,9 +27,6 @@ struct farm {
     const char *sentinel_password; /* of the sentinels */
 };
 
-/* A port of 127.0.0.1 that is free now. */
-int farm_free_port(void);
-
 /* Starts a sentinel with this configuration (its unix socket is added to it)
  * and waits until it answers. */
 void sentinel_start(struct redis *r, const char *configuration);

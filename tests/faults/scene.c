@@ -47,15 +47,34 @@ static void start_tls(struct scene *s)
     snprintf(s->options, sizeof(s->options), " --tls-ca %s/ca.crt", dir);
 }
 
-void scene_open(struct scene *s, bool tls)
+static void start_sentinel(struct scene *s)
+{
+    char options[64];
+    int port = support_free_port();
+    snprintf(options, sizeof(options), "--port %d --bind 127.0.0.1", port);
+    ck_assert(redis_start(&s->redis.at, "named", options));
+    fake_sentinel_start(&s->sentinel, "");
+    fake_sentinel_names(&s->sentinel, port);
+    snprintf(s->uri, sizeof(s->uri), "sentinel://127.0.0.1:%d/mymaster",
+             s->sentinel.port);
+}
+
+void scene_open(struct scene *s, enum scene_way way)
 {
     memset(s, 0, sizeof(*s));
     /* Guardians whose manager died become our children. */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    if (tls)
-        start_tls(s);
-    else
+    switch (way) {
+    case SCENE_UNIX:
         start_plain(s);
+        break;
+    case SCENE_TLS:
+        start_tls(s);
+        break;
+    case SCENE_SENTINEL:
+        start_sentinel(s);
+        break;
+    }
     redis_link_open(&s->link, &s->redis.at);
     snprintf(s->plan_path, sizeof(s->plan_path), "%s", support_path("plan"));
     s->plan = faults_plan_new(s->plan_path);
@@ -66,6 +85,8 @@ void scene_close(struct scene *s)
 {
     redis_link_close(&s->link);
     e2e_redis_kill(&s->redis);
+    if (s->sentinel.pid > 0)
+        fake_sentinel_kill(&s->sentinel);
 }
 
 /* ---- workers ---- */
@@ -150,12 +171,12 @@ static void report(const struct scene *s, const char *name)
     fflush(stdout);
 }
 
-void scene_sweep(const char *name, bool tls, unsigned roles, size_t sample,
-                 void (*run)(struct scene *s))
+void scene_sweep(const char *name, enum scene_way way, unsigned roles,
+                 size_t sample, void (*run)(struct scene *s))
 {
     static struct scene scene;
     struct scene *s = &scene;
-    scene_open(s, tls);
+    scene_open(s, way);
     faults_plan_clear(s->plan);
     run(s);
     ck_assert_msg(s->why[0] == '\0', "%s", s->why);
