@@ -293,8 +293,7 @@ static void weigh(struct sentinel *s, const struct uri_place *to,
 
 /* ---- asking ---- */
 
-/* Whoever is asked by name is asked less often: a resolver that does not answer
- * holds up everybody. */
+/* Whoever is asked by name is asked less often: each look-up takes a child. */
 static uint64_t refresh_ns(const struct sentinel *s)
 {
     bool name = uri_place_is_name(&s->peers[0].at);
