@@ -444,7 +444,8 @@ START_TEST(test_a_name_that_nobody_knows)
     fake_sentinel_names(&one, 0);
     fake_sentinel_names(&two, 0);
     const char *const argv[] = {
-        "mqredis-manager", "--check-config", "--redis", uri(2),
+        "mqredis-manager", "--check-config", "--capacity", "4",
+        "--msgsize",       "1024",           "--redis",    uri(2),
         "--channel",       "none",           NULL};
     e2e_run(&out, argv);
     ck_assert_int_eq(out.status, 78);
@@ -525,7 +526,8 @@ START_TEST(test_check_config_names_the_master)
         return;
     fake_sentinel_kill(&one);
     const char *const argv[] = {
-        "mqredis-manager", "--check-config", "--redis", uri(2),
+        "mqredis-manager", "--check-config", "--capacity", "4",
+        "--msgsize",       "1024",           "--redis",    uri(2),
         "--channel",       "none",           NULL};
     e2e_run(&out, argv);
     snprintf(server, sizeof(server), "redis://127.0.0.1:%d/0, logged in",

@@ -287,6 +287,10 @@ START_TEST(test_passwords_on_both)
     write_file(path, "psst\n");
     const char *const right[] = {"mqredis-manager",
                                  "--check-config",
+                                 "--capacity",
+                                 "4",
+                                 "--msgsize",
+                                 "1024",
                                  "--channel",
                                  "none",
                                  "--sentinel-password-file",
@@ -298,6 +302,10 @@ START_TEST(test_passwords_on_both)
     ck_assert_msg(out.status == 0, "%s", out.text);
     const char *const none[] = {"mqredis-manager",
                                 "--check-config",
+                                "--capacity",
+                                "4",
+                                "--msgsize",
+                                "1024",
                                 "--channel",
                                 "none",
                                 "--redis",
