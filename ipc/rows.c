@@ -1,6 +1,7 @@
 /* Options as rows of a table. */
 #include "ipc/rows.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
@@ -39,7 +40,7 @@ enum err rows_number(const char *name, const char *value, bool unit,
 enum err rows_group(const char *value, gid_t *group, struct err_text *why)
 {
     const struct group *g = getgrnam(value);
-    uint64_t gid;
+    uint64_t gid = 0;
     if (g != NULL)
         gid = g->gr_gid;
     else if (rows_number("group", value, false, 0, UINT32_MAX - 1, &gid, why) !=
@@ -71,6 +72,7 @@ static enum err store(struct options *o, const struct option_row *row,
     case KIND_MS:
     case KIND_SIZE:
     case KIND_BYTES:
+        assert(value != NULL); /* numbers have names for their values */
         e = rows_number(row->name, value, unit, row->low, row->high, &n, why);
         if (e == ERR_OK && row->kind == KIND_BYTES) {
             memcpy(at, &n, sizeof(n));

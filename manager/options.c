@@ -164,13 +164,13 @@ enum err options_sentinel_login(const struct options *o, struct uri *uri,
 {
     struct uri login = {.port = 0};
     enum err e = ERR_OK;
-    if (o->sentinel_user != NULL &&
-        strlen(o->sentinel_user) >= sizeof(login.user))
+    size_t len = o->sentinel_user == NULL ? 0 : strlen(o->sentinel_user);
+    if (len >= sizeof(login.user))
         return err_say(why, ERR_INVALID,
                        "--sentinel-user: the name is over %zu bytes",
                        sizeof(login.user) - 1);
-    if (o->sentinel_user != NULL)
-        strcpy(login.user, o->sentinel_user);
+    if (len > 0)
+        memcpy(login.user, o->sentinel_user, len);
     if (o->sentinel_password_file != NULL)
         e = read_password(&login, o->sentinel_password_file,
                           SENTINEL_PASSWORD_FILE, why);
