@@ -18,6 +18,7 @@ enum err rows_number(const char *name, const char *value, bool unit,
     static const char units[] = "kmg";
     char *end;
     errno = 0;
+    assert(value != NULL); /* only a flag has none */
     unsigned long long n = strtoull(value, &end, 10);
     bool ok = value[0] >= '0' && value[0] <= '9' && errno == 0;
     if (ok && unit && *end != '\0') {
