@@ -585,7 +585,7 @@ END_TEST
 START_TEST(test_tls)
 {
     char dir[160], options[1024], text[1024];
-    struct redis sentinel;
+    struct redis sentinel = {.path = ""};
     const char *missing = support_tls_missing();
     if (missing != NULL) {
         support_skip("sentinel_tls", missing);
