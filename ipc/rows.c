@@ -73,7 +73,6 @@ static enum err store(struct options *o, const struct option_row *row,
     case KIND_MS:
     case KIND_SIZE:
     case KIND_BYTES:
-        assert(value != NULL); /* numbers have names for their values */
         e = rows_number(row->name, value, unit, row->low, row->high, &n, why);
         if (e == ERR_OK && row->kind == KIND_BYTES) {
             memcpy(at, &n, sizeof(n));
