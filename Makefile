@@ -96,13 +96,14 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/fanout.c \
                manager/turnstile.c \
                manager/guardian.c manager/intake.c manager/lanes.c manager/log.c \
-               manager/login.c manager/loop.c manager/main.c \
+               manager/login.c manager/lookup.c manager/loop.c manager/main.c \
                manager/manager.c manager/options.c manager/pipeline.c \
                manager/policy.c manager/policy_categories.c \
                manager/policy_learn.c manager/policy_table.c \
                manager/pubsub.c manager/pubsub_members.c \
-               manager/pubsub_topics.c manager/pubsub_upstream.c manager/pushes.c \
-               manager/readers.c manager/routes.c manager/stream.c \
+               manager/pubsub_topics.c manager/pubsub_upstream.c \
+               manager/pushes.c manager/readers.c manager/routes.c \
+               manager/sentinel.c manager/sentinel_reply.c manager/stream.c \
                manager/subscriber.c manager/topics.c \
                manager/uri.c manager/walk.c $(ROWS_SRC)
 ifneq ($(OPENSSL),)
@@ -126,7 +127,8 @@ MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
 
 LIB_SRC := workers/handle.c workers/request.c workers/flight.c workers/landing.c \
            workers/submit.c workers/wait.c workers/call.c workers/reply.c workers/spill.c \
-           workers/format.c workers/fork.c workers/stream.c
+           workers/format.c workers/fork.c workers/stream.c \
+           workers/stream_read.c
 
 # The worker proper, and the same with line editing where libedit is there.
 WORKER_SRC := workers/main.c workers/options.c workers/output.c \
@@ -163,12 +165,15 @@ PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
 
 # Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
-TESTS := check_quote check_resp check_resp_command check_resp_print check_status_clients \
-         check_status_nodes
+TESTS := check_quote check_resp check_resp_command check_resp_print \
+         check_resp_print_cli check_status_clients check_status_nodes
+EXTRA_check_resp_print := $(BUILD)/obj/tests/print_cases.o
+EXTRA_check_resp_print_cli := $(BUILD)/obj/tests/print_cases.o
 
 # tests/support.c and the suites of ipc/ that need it.
 support := $(BUILD)/obj/tests/support.o
-support_tests := check_channel check_channel_lock check_mpsc_queue check_oneshot \
+support_tests := check_channel check_channel_files check_channel_lock \
+                 check_mpsc_queue check_oneshot check_oneshot_users \
                  check_message check_watch check_status check_payload
 TESTS += $(support_tests)
 $(foreach t,$(support_tests),$(eval EXTRA_$(t) := $(support)))
@@ -184,11 +189,16 @@ policy_src := manager/policy.c manager/policy_table.c \
               manager/policy_categories.c manager/policy_learn.c $(walk_src)
 policy_obj := $(policy_src:%.c=$(BUILD)/obj/%.o) \
               $(BUILD)/obj/tests/support_policy.o
-TESTS += check_uri check_policy check_policy_server check_policy_step
-policy_tests := check_policy check_policy_server check_policy_step
+TESTS += check_uri
+policy_tests := check_policy check_policy_changes check_policy_server \
+                check_policy_step
+TESTS += $(policy_tests)
 $(foreach t,$(policy_tests),$(eval EXTRA_$(t) := $(policy_obj) $(support) \
     $(BUILD)/obj/tests/support_redis.o))
 EXTRA_check_uri := $(BUILD)/obj/manager/uri.o
+TESTS += check_sentinel_reply
+EXTRA_check_sentinel_reply := $(patsubst %,$(BUILD)/obj/manager/%.o,\
+    sentinel_reply uri)
 
 TESTS += check_slot check_slotmap check_keyspec check_keyspec_server \
          check_scatter
@@ -241,8 +251,8 @@ EXTRA_check_readers := $(desk_obj)
 
 # The programs together, each suite against both servers.
 e2e_obj := $(support) $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis e2e \
-           e2e_client proxy)
-e2e_tests := check_e2e_channel check_e2e_worker check_e2e_redis \
+           e2e_client e2e_scene proxy)
+e2e_tests := check_e2e_channel check_e2e_lies check_e2e_worker check_e2e_redis \
              check_e2e_pool check_e2e_idle check_hotpath check_takeover
 TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
@@ -251,6 +261,13 @@ EXTRA_check_mqstat_e2e := $(e2e_obj) $(BUILD)/obj/tests/json.o
 ops_tests := check_ops check_systemd check_manual check_login check_tls
 TESTS += $(ops_tests)
 $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
+# With sentinels: of our own making, and real ones.
+sentinel_tests := check_sentinel check_sentinel_farm
+TESTS += $(sentinel_tests)
+sentinel_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_sentinel \
+                fake_sentinel)
+$(foreach t,$(sentinel_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(sentinel_obj) \
+    $(patsubst %,$(BUILD)/obj/tests/%.o,pubsub_client support_tls)))
 group_obj := $(BUILD)/obj/tests/support_group.o
 $(group_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 TESTS += check_group
@@ -282,8 +299,15 @@ TESTS += $(lib_tests)
 $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/lib.o $$(lib_obj)))
 
+# With a manager of the test's own in place of the real one.
+liar_tests := check_lib_liar check_lib_edges
+TESTS += $(liar_tests)
+$(foreach t,$(liar_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
+    $(BUILD)/obj/tests/lib.o $(BUILD)/obj/tests/liar.o $$(lib_obj)))
+
 # The gateway's suites run it, with a connection of their own.
-gateway_tests := check_gateway check_gateway_faults check_gateway_cli
+gateway_tests := check_gateway check_gateway_blocking check_gateway_faults \
+                 check_gateway_cli
 TESTS += $(gateway_tests)
 gateway_obj := $(BUILD)/obj/tests/gateway.o
 $(foreach t,$(gateway_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(gateway_obj)))
@@ -306,7 +330,8 @@ $(foreach t,$(cluster_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(cluster_obj) \
     $$(lib_obj)))
 EXTRA_check_cluster_pubsub += $(pubsub_obj) $(BUILD)/obj/tests/pubsub_scene.o
 
-large_tests := check_large check_large_limits check_large_faults
+large_tests := check_large check_large_limits check_large_faults \
+               check_large_readers
 TESTS += $(large_tests)
 $(foreach t,$(large_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
     $(BUILD)/obj/tests/large.o $$(lib_obj)))
@@ -316,7 +341,13 @@ TESTS += check_clock
 EXTRA_check_clock := $(e2e_obj)
 $(BUILD)/tests/check_clock: | $(BUILD)/tests/setback.so
 
-$(BUILD)/tests/setback.so: $(BUILD)/obj/tests/setback.o
+# A resolver that takes its time; slow_lookup.so is that to the manager.
+TESTS += check_lookup
+EXTRA_check_lookup = $(e2e_obj) $(BUILD)/obj/tests/large.o $(lib_obj)
+$(BUILD)/tests/check_lookup: | $(BUILD)/tests/slow_lookup.so
+
+preloaded := $(BUILD)/tests/setback.so $(BUILD)/tests/slow_lookup.so
+$(preloaded): $(BUILD)/tests/%.so: $(BUILD)/obj/tests/%.o
 	@mkdir -p $(@D)
 	$(CC) $(OPT) $(CFLAGS) -shared -o $@ $< $(LDFLAGS)
 
@@ -336,7 +367,7 @@ TESTS += $(faults_tests)
 endif
 $(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
     $$(lib_obj)))
-faults_life_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,faults/scene faults/life \
+faults_life_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,faults/scene faults/life fake_sentinel \
                    support_tls)
 EXTRA_check_faults_manager += $(faults_life_obj)
 EXTRA_check_faults_succession += $(faults_life_obj)
@@ -367,6 +398,8 @@ EXTRA_check_mqstat_live := $(support)
 FUZZ := fuzz_quote fuzz_resp fuzz_request fuzz_message
 FUZZ += fuzz_uri fuzz_policy
 SRC_fuzz_uri := manager/uri.c
+FUZZ += fuzz_sentinel
+SRC_fuzz_sentinel := manager/sentinel_reply.c manager/uri.c
 FUZZ += fuzz_stream
 SRC_fuzz_stream := manager/pushes.c manager/topics.c manager/buffer.c
 SRC_fuzz_policy := $(policy_src)

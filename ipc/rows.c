@@ -1,6 +1,7 @@
 /* Options as rows of a table. */
 #include "ipc/rows.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
@@ -17,6 +18,7 @@ enum err rows_number(const char *name, const char *value, bool unit,
     static const char units[] = "kmg";
     char *end;
     errno = 0;
+    assert(value != NULL); /* only a flag has none */
     unsigned long long n = strtoull(value, &end, 10);
     bool ok = value[0] >= '0' && value[0] <= '9' && errno == 0;
     if (ok && unit && *end != '\0') {
@@ -39,7 +41,7 @@ enum err rows_number(const char *name, const char *value, bool unit,
 enum err rows_group(const char *value, gid_t *group, struct err_text *why)
 {
     const struct group *g = getgrnam(value);
-    uint64_t gid;
+    uint64_t gid = 0;
     if (g != NULL)
         gid = g->gr_gid;
     else if (rows_number("group", value, false, 0, UINT32_MAX - 1, &gid, why) !=

@@ -28,7 +28,7 @@
 #include "ipc/watch.h"
 
 #define STATUS_MAGIC 0x5351524dU /* "MRQS" */
-#define STATUS_VERSION 6
+#define STATUS_VERSION 7
 
 enum manager_state_kind {
     STATE_STARTING = 1, /* not connected yet */
@@ -98,7 +98,8 @@ _Static_assert(sizeof(struct manager_state) <= WATCH_VALUE_MAX, "fits");
     X(ask, "replies of a cluster that were ASK, and followed")                 \
     X(tryagain, "replies of a cluster that were TRYAGAIN, and obeyed")         \
     X(clusterdown, "replies of a cluster that were CLUSTERDOWN, waited for")   \
-    X(map_refreshes, "times that a cluster's map of slots was read")
+    X(map_refreshes, "times that a cluster's map of slots was read")              \
+    X(switches, "times that sentinels named another master")
 
 /* X(name, help): values that go up and down. */
 #define STATUS_GAUGES(X)                                                       \
@@ -115,7 +116,8 @@ _Static_assert(sizeof(struct manager_state) <= WATCH_VALUE_MAX, "fits");
     X(held, "commands waiting for their slot's master in a cluster")           \
     X(nodes, "nodes of a cluster that are connected")                          \
     X(nodes_known, "nodes of a cluster that the manager uses")                 \
-    X(slots_unserved, "slots of a cluster that no known master serves")
+    X(slots_unserved, "slots of a cluster that no known master serves")         \
+    X(sentinels, "sentinels that are known")
 
 /* X(name, help): times, as histograms. */
 #define STATUS_TIMES(X)                                                        \

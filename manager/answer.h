@@ -50,6 +50,7 @@ struct answers {
     uint64_t now_ns; /* set by each wait of the loop */
     bool gathers;    /* short replies to one message go out together, with
                         readers_flush at the latest */
+    bool readonly;   /* a reply said -READONLY since somebody looked */
 
     /* Called after each ANSWERS_AT_ONCE replies of a round, where set: may take
      * requests and put them on pipelines, but neither send nor close. */

@@ -14,6 +14,7 @@
 #include "ipc/clock.h"
 #include "manager/conn.h"
 #include "manager/loop.h"
+#include "manager/sentinel.h"
 #include "manager/target.h"
 
 static bool say(bool ok, const char *what, const char *text)
@@ -67,35 +68,105 @@ static bool check_queue(const struct options *o)
     return say(lower || (o->raise_msg_max && saved == EINVAL), "queue", line);
 }
 
+/* What a connection needs, and nobody looks at. */
+struct stage {
+    struct status *status; /* counters go nowhere */
+    struct loop loop;
+    struct answers answers;
+};
+
+static bool stage_open(struct stage *s)
+{
+    s->status = calloc(1, sizeof(*s->status));
+    if (s->status == NULL || loop_init(&s->loop) != ERR_OK) {
+        free(s->status);
+        return say(false, "redis", "out of memory or descriptors");
+    }
+    answers_init(&s->answers, NULL, s->status, 1);
+    return true;
+}
+
+static void stage_close(struct stage *s)
+{
+    loop_release(&s->loop);
+    free(s->status);
+}
+
+static bool stage_wait(struct stage *s, uint64_t next)
+{
+    return loop_wait(&s->loop, next, &s->answers.now_ns) == ERR_OK;
+}
+
+/* ---- whom the sentinels name ---- */
+
+struct naming {
+    struct uri *uri; /* where the master's place goes */
+    struct uri_place by;
+    bool named;
+};
+
+static void named(void *context, const struct uri_place *to,
+                  const struct uri_place *by)
+{
+    struct naming *n = context;
+    memcpy(n->uri->host, to->host, sizeof(to->host));
+    n->uri->port = to->port;
+    n->by = *by;
+    n->named = true;
+}
+
+/* Asks each once, until one tells. */
+static bool check_sentinels(struct stage *s, const struct options *o,
+                            struct conn_options *target)
+{
+    struct conn_options sentinels;
+    struct err_text why;
+    struct sentinel *sentinel;
+    struct naming n = {.uri = &target->uri};
+    char by[URI_PLACE_TEXT], line[ERR_TEXT_MAX + URI_PLACE_TEXT + 200];
+    if (target_sentinels(&sentinels, o, &why) != ERR_OK)
+        return say(false, "sentinel", why.text);
+    if (sentinel_new(&sentinel, &s->loop, &s->answers, &o->uri, &sentinels,
+                     named, &n) != ERR_OK)
+        return say(false, "sentinel", "out of memory");
+    s->answers.now_ns = clock_ns();
+    while (!n.named && sentinel_error(sentinel)[0] == '\0') {
+        uint64_t next = sentinel_tick(sentinel, s->answers.now_ns);
+        if (n.named || sentinel_error(sentinel)[0] != '\0' ||
+            !stage_wait(s, next))
+            break;
+    }
+    uri_place_show(&n.by, by);
+    if (n.named)
+        snprintf(line, sizeof(line), "%s knows '%s'", by, o->uri.master);
+    else
+        snprintf(line, sizeof(line), "'%s': %s", o->uri.master,
+                 sentinel_error(sentinel));
+    sentinel_free(sentinel);
+    return say(n.named, "sentinel", line);
+}
+
+/* ---- the login ---- */
+
 static void changed(void *context, struct conn *c)
 {
     bool *over = context;
     *over = c->state == CONN_READY || c->state == CONN_OFF;
 }
 
-static bool check_login(const struct conn_options *target)
+static bool check_login(struct stage *s, const struct conn_options *target)
 {
     char server[160], line[ERR_TEXT_MAX + 200];
     uri_show(&target->uri, server, sizeof(server));
-    /* A status of nobody's: counters go nowhere. */
-    struct status *status = calloc(1, sizeof(*status));
-    struct loop loop;
-    struct answers answers;
     struct conn conn;
-    bool over = false;
-    if (status == NULL || loop_init(&loop) != ERR_OK) {
-        free(status);
-        return say(false, "redis", "out of memory or descriptors");
-    }
-    answers_init(&answers, NULL, status, 1);
-    bool ok = false;
-    if (conn_init(&conn, &loop, target, &answers, changed, &over) == ERR_OK) {
+    bool over = false, ok = false;
+    if (conn_init(&conn, &s->loop, target, &s->answers, changed, &over) ==
+        ERR_OK) {
         conn_start(&conn, false);
         while (!over && conn.state != CONN_OFF && conn.state != CONN_READY) {
-            answers.now_ns = clock_ns();
-            uint64_t next = conn_tick(&conn, answers.now_ns);
-            if (conn.state == CONN_OFF ||
-                loop_wait(&loop, next, &answers.now_ns) != ERR_OK)
+            s->answers.now_ns = clock_ns();
+            uint64_t next = conn_tick(&conn, s->answers.now_ns);
+            if (conn.state == CONN_OFF || !stage_wait(s, next))
                 break;
         }
         ok = conn.state == CONN_READY;
@@ -105,8 +176,6 @@ static bool check_login(const struct conn_options *target)
     } else {
         snprintf(line, sizeof(line), "%s: out of memory", server);
     }
-    loop_release(&loop);
-    free(status);
     return say(ok, "redis", line);
 }
 
@@ -114,13 +183,23 @@ int check_config(const struct options *o)
 {
     struct conn_options target;
     struct err_text why;
+    struct stage stage;
+    /* Everything is said in lines of its own. */
+    log_set_level(LOG_LEVEL_ERROR);
     bool ok = check_channel(o);
     ok = check_queue(o) && ok;
     if (target_init(&target, o, &why) != ERR_OK) {
         say(false, "redis", why.text);
         return EX_CONFIG;
     }
-    ok = check_login(&target) && ok;
+    bool staged = stage_open(&stage);
+    ok = staged && ok;
+    if (staged) {
+        ok = (o->uri.sentinel_count == 0 ||
+              check_sentinels(&stage, o, &target)) &&
+             check_login(&stage, &target) && ok;
+        stage_close(&stage);
+    }
     target_release(&target);
     return ok ? 0 : EX_CONFIG;
 }

@@ -40,6 +40,7 @@ enum err conn_init(struct conn *c, struct loop *loop,
 {
     memset(c, 0, sizeof(*c));
     c->watcher.fd = -1;
+    c->lookup.watcher.fd = -1;
     c->stream.fd = -1;
     c->loop = loop;
     c->options = options;
@@ -48,10 +49,17 @@ enum err conn_init(struct conn *c, struct loop *loop,
     return pipeline_init(&c->pipeline, answers);
 }
 
-void conn_release(struct conn *c)
+/* Leaves the server, or the way to it. */
+static void hang_up(struct conn *c)
 {
+    lookup_end(&c->lookup, c->loop);
     loop_remove(c->loop, &c->watcher);
     stream_close(&c->stream);
+}
+
+void conn_release(struct conn *c)
+{
+    hang_up(c);
     pipeline_release(&c->pipeline);
     buffer_release(&c->login);
 }
@@ -92,8 +100,7 @@ void conn_break(struct conn *c, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(c->error.text, sizeof(c->error.text), fmt, ap);
     va_end(ap);
-    loop_remove(c->loop, &c->watcher);
-    stream_close(&c->stream);
+    hang_up(c);
     c->write_blocked = false;
     c->attempt++;
     char reason[ERR_TEXT_MAX + 64];
@@ -107,11 +114,21 @@ void conn_break(struct conn *c, const char *fmt, ...)
         set_state(c, CONN_OFF, 0);
 }
 
+void conn_move(struct conn *c, const char *reason)
+{
+    if (c->state != CONN_OFF && c->state != CONN_WAITING) {
+        c->attempt = 0;
+        conn_break(c, "%s", reason);
+    }
+    c->attempt = 1;
+    if (c->state == CONN_WAITING)
+        c->timer_ns = clock_ns();
+}
+
 void conn_stop(struct conn *c, const char *reason)
 {
     c->reconnect = false;
-    loop_remove(c->loop, &c->watcher);
-    stream_close(&c->stream);
+    hang_up(c);
     pipeline_break(&c->pipeline, false, reason);
     set_state(c, CONN_OFF, 0);
 }
@@ -144,23 +161,54 @@ static void start_login(struct conn *c)
     update_events(c);
 }
 
-static void connect_now(struct conn *c)
+/* The socket is on its way, or not. */
+static void await_connect(struct conn *c, enum err e, struct err_text *why)
 {
-    struct err_text why = {""};
-    c->refused = false;
-    enum err e = stream_connect(&c->stream, &c->options->uri, c->attempt, &why);
     if (e == ERR_OK) {
         e = loop_add(c->loop, &c->watcher, c->stream.fd, EPOLLOUT, conn_ready,
                      c);
         if (e != ERR_OK)
-            err_say(&why, e, "cannot watch the socket: %s", strerror(errno));
+            err_say(why, e, "cannot watch the socket: %s", strerror(errno));
     }
     if (e != ERR_OK) {
-        conn_break(c, "%s", why.text);
+        conn_break(c, "%s", why->text);
         return;
     }
-    set_state(c, CONN_CONNECTING,
-              clock_ns() + c->options->connect_timeout_ms * NS_PER_MS);
+    set_state(c, CONN_CONNECTING, c->timer_ns);
+}
+
+static void looked_up(void *owner, uint32_t events)
+{
+    struct conn *c = owner;
+    struct addresses found;
+    struct err_text why = {""};
+    (void)events;
+    enum err e = lookup_read(&c->lookup, c->loop, &found, &why);
+    if (e == ERR_OK)
+        e = stream_connect(&c->stream, &found, c->attempt, &why);
+    await_connect(c, e, &why);
+}
+
+static void connect_now(struct conn *c)
+{
+    const struct uri *uri = &c->options->uri;
+    uint32_t timeout_ms = c->options->connect_timeout_ms;
+    struct addresses given;
+    struct err_text why = {""};
+    c->refused = false;
+    c->timer_ns = clock_ns() + timeout_ms * NS_PER_MS; /* for all of it */
+    if (uri->is_unix) {
+        await_connect(c, stream_connect_unix(&c->stream, uri->host, &why),
+                      &why);
+    } else if (lookup_numeric(uri->host, uri->port, &given)) {
+        await_connect(c, stream_connect(&c->stream, &given, c->attempt, &why),
+                      &why);
+    } else if (lookup_begin(&c->lookup, c->loop, uri->host, uri->port,
+                            timeout_ms, looked_up, c, &why) == ERR_OK) {
+        set_state(c, CONN_LOOKUP, c->timer_ns);
+    } else {
+        conn_break(c, "%s", why.text);
+    }
 }
 
 void conn_start(struct conn *c, bool reconnect)
@@ -457,6 +505,7 @@ static void conn_ready(void *owner, uint32_t events)
     switch (c->state) {
     case CONN_OFF:
     case CONN_WAITING:
+    case CONN_LOOKUP: /* nothing is open yet */
         break;
     case CONN_CONNECTING:
         connected(c);
@@ -534,12 +583,14 @@ uint64_t conn_tick(struct conn *c, uint64_t now)
         if (now >= c->timer_ns)
             connect_now(c);
         return c->timer_ns;
+    case CONN_LOOKUP:
     case CONN_CONNECTING:
     case CONN_TLS:
     case CONN_LOGIN:
         if (now >= c->timer_ns)
             conn_break(c, "no %s within %u ms",
-                       c->state == CONN_CONNECTING ? "connection"
+                       c->state == CONN_LOOKUP       ? "address of the host"
+                       : c->state == CONN_CONNECTING ? "connection"
                        : c->state == CONN_TLS
                            ? "TLS handshake (is that a port for TLS?)"
                            : "answer to the login",

@@ -11,6 +11,7 @@
 
 #include "ipc/err.h"
 #include "manager/log.h"
+#include "manager/lookup.h"
 #include "manager/loop.h"
 #include "manager/patience.h"
 #include "manager/pipeline.h"
@@ -28,14 +29,16 @@ struct conn_options {
     uint32_t silence_ms; /* without a byte while replies are due: broken */
     bool keep_unsent;    /* --when-down=wait */
     uint32_t stall_ms;   /* a large reply's reader may lag so long */
+    bool only_master;    /* what is no master is not used */
 };
 
 enum conn_state {
     CONN_OFF,        /* not wanted */
     CONN_WAITING,    /* for the next attempt */
+    CONN_LOOKUP,     /* for the addresses of the host */
     CONN_CONNECTING, /* for the socket */
     CONN_TLS,        /* for the TLS handshake */
-    CONN_LOGIN,      /* for HELLO, AUTH, SELECT, SETNAME */
+    CONN_LOGIN,      /* for HELLO, AUTH, SELECT, SETNAME, ROLE */
     CONN_READY
 };
 
@@ -43,6 +46,7 @@ struct conn {
     struct watcher watcher;
     struct loop *loop;
     const struct conn_options *options;
+    struct lookup lookup;
     struct stream stream;
     enum conn_state state;
     struct pipeline pipeline;
@@ -95,14 +99,18 @@ uint64_t conn_tick(struct conn *c, uint64_t now);
 /* Breaks the connection for a reason: as if the peer had. */
 void conn_break(struct conn *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* The options name another server now: breaks the connection for that reason
+ * and connects there at once. One that is off stays off. */
+void conn_move(struct conn *c, const char *reason);
+
 /* ---- login.c ---- */
 
 /* Begins the login: puts its first bytes into c->login. ERR_NOMEM. */
 MUST_CHECK enum err login_begin(struct conn *c);
 
 /* Takes a whole reply. ERR_OK: go on (c->login may have more to write).
- * ERR_CLOSED: logged in. ERR_AGAIN: the server does not serve yet (LOADING);
- * ERR_DENIED: it refuses us; `why` says so. */
+ * ERR_CLOSED: logged in. ERR_AGAIN: the server does not serve yet (LOADING),
+ * or is no master; ERR_DENIED: it refuses us; `why` says so. */
 MUST_CHECK enum err login_reply(struct conn *c, const char *data, size_t len,
                                 struct err_text *why);
 

@@ -1,14 +1,15 @@
 /*
  * Logging in: HELLO with AUTH and SETNAME, then SELECT; where the server has no
- * HELLO (before Redis 6), AUTH, SELECT and CLIENT SETNAME; at last a PING, for
- * a server may let us in before it serves. One command at a time: it happens
- * once a connection.
+ * HELLO (before Redis 6), AUTH, SELECT and CLIENT SETNAME; then a PING, for a
+ * server may let us in before it serves; and where only a master will do, ROLE.
+ * One command at a time: it happens once a connection.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "ipc/resp.h"
 #include "manager/conn.h"
+#include "manager/sentinel_reply.h"
 
 enum login_step {
     LOGIN_HELLO,
@@ -16,6 +17,7 @@ enum login_step {
     LOGIN_SETNAME,
     LOGIN_SELECT,
     LOGIN_PING, /* does it serve already? */
+    LOGIN_ROLE, /* is it a master? */
     LOGIN_DONE
 };
 
@@ -72,6 +74,8 @@ static enum err go_to(struct conn *c, enum login_step step)
         step = LOGIN_SETNAME;
     if (step == LOGIN_SELECT && u->db == 0)
         step = LOGIN_PING;
+    if (step == LOGIN_ROLE && !c->options->only_master)
+        step = LOGIN_DONE;
     c->login_step = (uint8_t)step;
     switch (step) {
     case LOGIN_HELLO:
@@ -91,6 +95,10 @@ static enum err go_to(struct conn *c, enum login_step step)
     }
     case LOGIN_PING: {
         struct resp_arg a[1] = {arg("PING")};
+        return put(c, 1, a);
+    }
+    case LOGIN_ROLE: {
+        struct resp_arg a[1] = {arg("ROLE")};
         return put(c, 1, a);
     }
     case LOGIN_DONE:
@@ -122,10 +130,27 @@ static bool begins(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+/* A user may lack the right to ask: then a server that is no master shows by
+ * what it refuses. */
+static enum err check_role(struct conn *c, const char *data, size_t len,
+                           struct err_text *why)
+{
+    char role[16];
+    enum err e = sentinel_read_role(data, len, role, sizeof(role));
+    if (e == ERR_OK && strcmp(role, "master") != 0)
+        return err_say(why, ERR_AGAIN, "it is no master, its role is '%s'",
+                       role);
+    if (e == ERR_PROTO)
+        return err_say(why, ERR_PROTO, "its answer to ROLE is not a role");
+    return go_to(c, LOGIN_DONE);
+}
+
 enum err login_reply(struct conn *c, const char *data, size_t len,
                      struct err_text *why)
 {
     enum login_step step = (enum login_step)c->login_step;
+    if (step == LOGIN_ROLE)
+        return check_role(c, data, len, why);
     if (data[0] != '-')
         return go_to(c, step == LOGIN_HELLO ? LOGIN_SELECT
                                             : (enum login_step)(step + 1));
@@ -153,10 +178,10 @@ enum err login_reply(struct conn *c, const char *data, size_t len,
     if (step == LOGIN_PING) {
         if (begins(text, "LOADING") || begins(text, "MASTERDOWN"))
             return err_say(why, ERR_AGAIN, "it does not serve yet: %s", text);
-        return go_to(c, LOGIN_DONE);
+        return go_to(c, LOGIN_ROLE);
     }
-    static const char *const doing[] = {"HELLO",  "AUTH", "CLIENT SETNAME",
-                                        "SELECT", "",     ""};
+    static const char *const doing[] = {
+        "HELLO", "AUTH", "CLIENT SETNAME", "SELECT", "", "", ""};
     return err_say(why, ERR_DENIED, "the server refuses %s: %s", doing[step],
                    text);
 }

@@ -21,8 +21,8 @@ int main(int argc, char **argv)
     struct err_text why = {""};
     enum options_verdict verdict;
     log_init("mqredis-manager", LOG_LEVEL_INFO);
-    /* A resolver that does not answer holds up the one thread there is: the
-     * usual ten seconds and more for each attempt are too long. */
+    /* So that the next resolver is asked within --connect-timeout: the usual
+     * ten seconds and more for each are too long. */
     setenv("RES_OPTIONS", "timeout:1 attempts:2", 0);
     enum err e = options_parse(&options, argc, argv, &verdict, &why);
     if (e != ERR_OK) {

@@ -41,14 +41,29 @@ void manager_publish(struct manager *m)
     else if (!ready)
         kind = m->announced ? STATE_RECONNECTING : STATE_STARTING;
     m->state.attempt = down ? down->attempt : 0;
-    if (down != NULL && down->error.text[0] != '\0')
-        snprintf(m->state.error, sizeof(m->state.error), "%.250s",
-                 down->error.text);
+    const char *error = down ? down->error.text : "";
+    if (down != NULL && down->state == CONN_OFF)
+        error = sentinel_error(m->sentinel);
+    if (error[0] != '\0')
+        snprintf(m->state.error, sizeof(m->state.error), "%.250s", error);
     else if (ready)
         m->state.error[0] = '\0';
     if (kind != m->state.kind)
         notify("STATUS=%s, %s", manager_state_str(kind), m->server);
     status_set_state(m->status, &m->state, kind);
+}
+
+void manager_name_server(struct manager *m)
+{
+    const struct uri *uri = &m->options->uri;
+    if (uri->sentinel_count > 0 && m->conn_options.uri.host[0] != '\0')
+        uri = &m->conn_options.uri;
+    uri_show(uri, m->server, sizeof(m->server));
+    size_t len = strlen(m->server);
+    if (uri != &m->options->uri)
+        snprintf(m->server + len, sizeof(m->server) - len, " (%s)",
+                 uri->master);
+    snprintf(m->state.server, sizeof(m->state.server), "%s", m->server);
 }
 
 void manager_announce(struct manager *m)
@@ -106,6 +121,8 @@ void manager_connection_changed(void *context, struct conn *c)
     uri_show(&c->options->uri, server, sizeof(server));
     if (c->state == CONN_READY) {
         status_count(m->status, COUNTER_connects, 1);
+        if (routes_ready(&m->routes))
+            sentinel_trust(m->sentinel);
         m->retry_limit = (struct log_limit){0};
         if (routes_teaches(&m->routes, c))
             learn(m, c);
@@ -114,10 +131,12 @@ void manager_connection_changed(void *context, struct conn *c)
         else if (routes_ready(&m->routes) && m->takeover.step == TAKEOVER_NONE)
             manager_announce(m);
     } else if (c->state == CONN_WAITING) {
+        sentinel_doubt(m->sentinel);
         if (c->attempt == 1 && m->announced) {
             status_count(m->status, COUNTER_disconnects, 1);
-            log_warn("lost the connection to %s: %s; reconnecting", server,
-                     c->error.text);
+            if (!m->moving)
+                log_warn("lost the connection to %s: %s; reconnecting", server,
+                         c->error.text);
         } else if (strcmp(m->retry_error.text, c->error.text) != 0 ||
                    log_limit_pass(&m->retry_limit, 1)) {
             m->retry_error = c->error;
@@ -125,6 +144,40 @@ void manager_connection_changed(void *context, struct conn *c)
                      c->error.text);
         }
     }
+    manager_publish(m);
+}
+
+/* The master is known, or is another one. */
+void manager_moved(void *context, const struct uri_place *to,
+                   const struct uri_place *by)
+{
+    struct manager *m = context;
+    struct uri *uri = &m->conn_options.uri;
+    bool first = uri->host[0] == '\0';
+    char there[URI_PLACE_TEXT], said[URI_PLACE_TEXT];
+    char reason[2 * URI_PLACE_TEXT + sizeof(uri->master) + 64];
+    uri_place_show(to, there);
+    uri_place_show(by, said);
+    memcpy(uri->host, to->host, sizeof(uri->host));
+    uri->port = to->port;
+    snprintf(reason, sizeof(reason),
+             "master '%s' is at %s now, says sentinel %s", uri->master, there,
+             said);
+    if (first) {
+        log_info("master '%s' is at %s, says sentinel %s", uri->master, there,
+                 said);
+        manager_name_server(m);
+        routes_start(&m->routes);
+    } else {
+        status_count(m->status, COUNTER_switches, 1);
+        log_warn("%s: leaving %s", reason, m->server);
+        m->moving = true;
+        routes_move(&m->routes, reason);
+        pubsub_move(m->pubsub, reason);
+        m->moving = false;
+        manager_name_server(m);
+    }
+    m->moved = true;
     manager_publish(m);
 }
 
@@ -269,12 +322,29 @@ static void check_drained(struct manager *m, uint64_t now)
     m->done = true;
 }
 
+/* Reads all files before anything is changed. */
+static enum err read_files(struct manager *m, struct err_text *why)
+{
+    struct conn_options sentinels;
+    if (m->sentinel == NULL)
+        return target_reload(&m->conn_options, m->options, why);
+    enum err e = target_sentinels(&sentinels, m->options, why);
+    if (e != ERR_OK)
+        return e;
+    e = target_reload(&m->conn_options, m->options, why);
+    if (e == ERR_OK)
+        sentinel_reload(m->sentinel, &sentinels);
+    else
+        target_release(&sentinels);
+    return e;
+}
+
 /* New connections use what is in the files now. */
 static void reload(struct manager *m)
 {
     struct err_text why;
     notify("RELOADING=1\nMONOTONIC_USEC=%llu", clock_ns() / NS_PER_US);
-    if (target_reload(&m->conn_options, m->options, &why) != ERR_OK)
+    if (read_files(m, &why) != ERR_OK)
         log_error("reload: %s; nothing was changed", why.text);
     else {
         routes_reload(&m->routes);
@@ -397,6 +467,18 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* After the connections, which it may have sent elsewhere. */
+static uint64_t tick_sentinel(struct manager *m, uint64_t now)
+{
+    if (m->answers.readonly) {
+        m->answers.readonly = false;
+        sentinel_ask(m->sentinel);
+    }
+    m->moved = false;
+    uint64_t next = sentinel_tick(m->sentinel, now);
+    return m->moved ? now : next;
+}
+
 static uint64_t tick(struct manager *m)
 {
     uint64_t now = m->answers.now_ns;
@@ -418,6 +500,7 @@ static uint64_t tick(struct manager *m)
     check_closed(m);
     next = sooner(next, routes_tick(&m->routes, now));
     next = sooner(next, pubsub_tick(m->pubsub, now));
+    next = sooner(next, tick_sentinel(m, now));
     if (m->draining)
         next = sooner(next, m->drain_until_ns);
     return sooner(next, m->housekeeping_ns);

@@ -22,6 +22,7 @@
 #include "manager/pubsub.h"
 #include "manager/readers.h"
 #include "manager/routes.h"
+#include "manager/sentinel.h"
 #include "manager/step.h"
 #include "manager/takeover.h"
 
@@ -37,6 +38,10 @@ struct manager {
     struct readers readers;
     struct answers answers;
     struct conn_options conn_options;
+    struct conn_options sentinel_options; /* until the sentinel has them */
+    struct sentinel *sentinel; /* NULL: the URI says where Redis is */
+    bool moving;               /* connections are being sent to a new master */
+    bool moved;                /* and have to be looked at at once */
     struct routes routes;
     struct sources sources;
     struct pubsub *pubsub;
@@ -96,6 +101,9 @@ MUST_CHECK enum err manager_own(struct manager *m, struct err_text *why);
 void manager_release(struct manager *m);
 void manager_publish(struct manager *m);
 
+/* Names the Redis that the options point to, for people. */
+void manager_name_server(struct manager *m);
+
 /* Prints the one line that a launcher waits for. */
 void manager_announce(struct manager *m);
 
@@ -112,6 +120,8 @@ uint64_t manager_tick_takeover(struct manager *m, uint64_t now);
 
 /* Handlers: the first is the manager. */
 void manager_connection_changed(void *context, struct conn *c);
+void manager_moved(void *context, const struct uri_place *to,
+                   const struct uri_place *by);
 void manager_queue_ready(void *owner, uint32_t events);
 void manager_make_room(void *context); /* between answers, see answer.h */
 void manager_senders_changed(void *owner, uint32_t events);

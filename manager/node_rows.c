@@ -46,6 +46,7 @@ static enum status_node_state state_of(const struct conn *c)
         break;
     case CONN_WAITING:
         return STATUS_NODE_WAITING;
+    case CONN_LOOKUP:
     case CONN_CONNECTING:
         return STATUS_NODE_CONNECTING;
     case CONN_TLS:

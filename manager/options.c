@@ -15,6 +15,9 @@
 #include "ipc/rows.h"
 #include "ipc/version.h"
 
+#define PASSWORD_FILE "--password-file"
+#define SENTINEL_PASSWORD_FILE "--sentinel-password-file"
+
 /* ---- values ---- */
 
 /* A password in the arguments is overwritten, so that ps does not show it. */
@@ -158,6 +161,17 @@ static enum err set_when_down(struct options *o, char *value,
                    value);
 }
 
+static enum err set_sentinel_tls(struct options *o, char *value,
+                                 struct err_text *why)
+{
+    bool yes = strcmp(value, "yes") == 0;
+    o->sentinel_tls = yes ? TLS_YES : TLS_NO;
+    if (yes || strcmp(value, "no") == 0)
+        return ERR_OK;
+    return err_say(why, ERR_INVALID, "--sentinel-tls '%.20s': yes or no",
+                   value);
+}
+
 static enum err set_resp(struct options *o, char *value, struct err_text *why)
 {
     uint64_t n = 0;
@@ -179,7 +193,7 @@ static enum err set_password(struct uri *uri, const char *text, size_t len,
 }
 
 static enum err read_password(struct uri *uri, const char *path,
-                              struct err_text *why)
+                              const char *option, struct err_text *why)
 {
     char text[1024];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -188,11 +202,11 @@ static enum err read_password(struct uri *uri, const char *path,
     if (fd >= 0)
         close(fd);
     if (n < 0)
-        return err_say(why, ERR_INVALID, "--password-file %.200s: %s", path,
+        return err_say(why, ERR_INVALID, "%s %.200s: %s", option, path,
                        strerror(saved));
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
-    return set_password(uri, text, (size_t)n, "--password-file", why);
+    return set_password(uri, text, (size_t)n, option, why);
 }
 
 enum err options_reload(const struct options *o, struct uri *uri,
@@ -201,10 +215,38 @@ enum err options_reload(const struct options *o, struct uri *uri,
     if (o->password_file == NULL)
         return ERR_OK;
     struct uri copy = *uri;
-    enum err e = read_password(&copy, o->password_file, why);
+    enum err e = read_password(&copy, o->password_file, PASSWORD_FILE, why);
     if (e == ERR_OK)
         *uri = copy;
     return e;
+}
+
+enum err options_sentinel_login(const struct options *o, struct uri *uri,
+                                struct err_text *why)
+{
+    struct uri login = {.port = 0};
+    enum err e = ERR_OK;
+    size_t len = o->sentinel_user == NULL ? 0 : strlen(o->sentinel_user);
+    if (len >= sizeof(login.user))
+        return err_say(why, ERR_INVALID,
+                       "--sentinel-user: the name is over %zu bytes",
+                       sizeof(login.user) - 1);
+    if (len > 0)
+        memcpy(login.user, o->sentinel_user, len);
+    if (o->sentinel_password_file != NULL)
+        e = read_password(&login, o->sentinel_password_file,
+                          SENTINEL_PASSWORD_FILE, why);
+    if (e != ERR_OK)
+        return e;
+    memcpy(uri->user, login.user, sizeof(uri->user));
+    memcpy(uri->password, login.password, sizeof(uri->password));
+    return ERR_OK;
+}
+
+bool options_sentinel_tls(const struct options *o)
+{
+    return o->sentinel_tls == TLS_AS_URI ? o->uri.tls
+                                         : o->sentinel_tls == TLS_YES;
 }
 
 static enum err add_deny(struct options *o, char *value, struct err_text *why)
@@ -238,13 +280,20 @@ static const struct option_row rows[] = {
      "the channel to serve, or its folder (default)"},
     {"redis", "URI", CALL(set_redis),
      "redis://[user[:password]@]host[:port][/db], rediss://, unix:///path, "
-     "cluster://host:port,host:port, clusters://"},
+     "cluster://host:port,host:port, clusters://, "
+     "sentinel://host[:port],host[:port].../master, sentinels://"},
     {"cluster", "yes|no|auto", CALL(set_cluster),
      "the server is a node of a cluster (no; cluster://: yes)"},
     {"read-from", "WHICH", CALL(set_read_from),
      "master, replica or prefer-replica: who answers reads in a cluster"},
     {"password-file", "FILE", KIND_TEXT, AT(password_file), 0, 0, NULL,
      "file with the password (else REDISCLI_AUTH, else the URI's)"},
+    {"sentinel-user", "NAME", KIND_TEXT, AT(sentinel_user), 0, 0, NULL,
+     "user to log in with at the sentinels (default)"},
+    {"sentinel-password-file", "FILE", KIND_TEXT, AT(sentinel_password_file), 0,
+     0, NULL, "file with the sentinels' password (none)"},
+    {"sentinel-tls", "yes|no", CALL(set_sentinel_tls),
+     "TLS to the sentinels, too (as the URI says)"},
     {"resp", "2|3", CALL(set_resp), "the protocol that workers see (2)"},
     {"client-name", "NAME", KIND_TEXT, AT(client_name), 0, 0, NULL,
      "name in CLIENT LIST (mqredis)"},
@@ -307,7 +356,7 @@ static const struct option_row rows[] = {
     {"subscribers-total", "BYTES", KIND_BYTES, AT(subscriber_total), 65536,
      1ULL << 40, NULL, "bytes behind all subscribers (64m)"},
     {"connect-timeout", "MS", KIND_MS, AT(connect_timeout_ms), 1, 3600000, NULL,
-     "for connecting and logging in (5000)"},
+     "for looking up, connecting and logging in (5000)"},
     {"reconnect-max", "MS", KIND_MS, AT(reconnect_max_ms), 1, 3600000, NULL,
      "longest pause between attempts (10000)"},
     {"silence-timeout", "MS", KIND_MS, AT(silence_timeout_ms), 100, 86400000,
@@ -373,6 +422,19 @@ static void set_defaults(struct options *o)
     };
 }
 
+static enum err check_sentinel(const struct options *o, struct err_text *why)
+{
+    if (o->uri.sentinel_count == 0 &&
+        (o->sentinel_user || o->sentinel_password_file || o->sentinel_tls))
+        return err_say(why, ERR_INVALID,
+                       "--sentinel-... is given, but the URI is not "
+                       "sentinel://");
+    if (o->sentinel_user && !o->sentinel_password_file)
+        return err_say(why, ERR_INVALID,
+                       "--sentinel-user needs " SENTINEL_PASSWORD_FILE);
+    return ERR_OK;
+}
+
 enum err options_parse(struct options *o, int argc, char **argv,
                        enum options_verdict *verdict, struct err_text *why)
 {
@@ -392,11 +454,13 @@ enum err options_parse(struct options *o, int argc, char **argv,
     }
     const char *auth = getenv("REDISCLI_AUTH");
     if (e == ERR_OK && o->password_file != NULL)
-        e = read_password(&o->uri, o->password_file, why);
+        e = read_password(&o->uri, o->password_file, PASSWORD_FILE, why);
     else if (e == ERR_OK && auth != NULL && o->uri.password[0] == '\0')
         e = set_password(&o->uri, auth, strlen(auth), "REDISCLI_AUTH", why);
-    if (e == ERR_OK)
+    if (e == ERR_OK && *verdict == OPTIONS_RUN)
         e = check_cluster(o, why);
+    if (e == ERR_OK && *verdict == OPTIONS_RUN)
+        e = check_sentinel(o, why);
     if (e != ERR_OK)
         options_release(o);
     return e;

@@ -23,6 +23,7 @@ enum cluster_mode {
 };
 
 enum read_from { READ_MASTER, READ_REPLICA, READ_PREFER_REPLICA };
+enum options_tls { TLS_AS_URI, TLS_NO, TLS_YES };
 
 struct options {
     const char *channel; /* NULL: the default one */
@@ -37,6 +38,8 @@ struct options {
     struct seeds seeds; /* of a cluster; count 0: one Redis */
     enum cluster_mode cluster;
     enum read_from read_from;
+    const char *sentinel_user, *sentinel_password_file; /* NULL: none */
+    enum options_tls sentinel_tls;
     int resp;
     const char *client_name;
     const char *tls_ca, *tls_cert, *tls_key, *tls_server_name;
@@ -80,6 +83,14 @@ MUST_CHECK enum err options_parse(struct options *o, int argc, char **argv,
  * ERR_INVALID with a line: *uri is as it was. */
 MUST_CHECK enum err options_reload(const struct options *o, struct uri *uri,
                                    struct err_text *why);
+
+/* The login at the sentinels, into *uri: as above. */
+MUST_CHECK enum err options_sentinel_login(const struct options *o,
+                                           struct uri *uri,
+                                           struct err_text *why);
+
+/* Whether the sentinels are talked to by TLS. */
+bool options_sentinel_tls(const struct options *o);
 
 void options_release(struct options *o);
 

@@ -276,6 +276,12 @@ static size_t keep_promise(struct pipeline *p, size_t n)
     return len;
 }
 
+static bool begins(const char *data, size_t len, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return len >= n && memcmp(data, prefix, n) == 0;
+}
+
 enum err pipeline_feed(struct pipeline *p, size_t n)
 {
     if (p->promised > 0) {
@@ -313,6 +319,8 @@ enum err pipeline_feed(struct pipeline *p, size_t n)
         bool error = p->scan.type == '-' || p->scan.type == '!';
         if (error && front->taker == NULL)
             status_count(p->answers->status, COUNTER_error_replies, 1);
+        if (error && begins(p->in + frame, pos - frame, "-READONLY"))
+            p->answers->readonly = true;
         frame = pos;
         bool alone = front->bytes > 0 || front->taker != NULL ||
                      p->answers->max_reply < PIPELINE_READ_SIZE;

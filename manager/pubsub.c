@@ -216,6 +216,11 @@ void pubsub_retire(struct pubsub *p)
     members_say_end(p, RETIRED);
 }
 
+void pubsub_move(struct pubsub *p, const char *reason)
+{
+    conn_move(&p->general.conn, reason);
+}
+
 void pubsub_stop(struct pubsub *p, const char *reason)
 {
     p->stopped = true;

@@ -83,6 +83,10 @@ void pubsub_request(struct pubsub *p, const struct run *run);
  * called once a round. */
 uint64_t pubsub_tick(struct pubsub *p, uint64_t now);
 
+/* The options name another server now: the connection goes there, and streams
+ * are told of the gap. */
+void pubsub_move(struct pubsub *p, const char *reason);
+
 /* Another manager serves the channel: ends every stream with that word, and
  * those that are still to be confirmed as soon as they are. */
 void pubsub_retire(struct pubsub *p);

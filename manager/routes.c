@@ -234,6 +234,23 @@ void routes_stop(struct routes *r, const char *reason)
     pool_stop(&r->control, reason);
 }
 
+static void pool_move(struct side_pool *pool, const char *reason)
+{
+    for (uint32_t i = 0; i < pool->used; i++)
+        if (pool->sides[i].made)
+            conn_move(&pool->sides[i].conn, reason);
+}
+
+void routes_move(struct routes *r, const char *reason)
+{
+    for (uint32_t i = 0; i < r->shared_count; i++)
+        conn_move(&r->shared[i], reason);
+    if (r->has_bulk)
+        conn_move(&r->bulk, reason);
+    pool_move(&r->dedicated, reason);
+    pool_move(&r->control, reason);
+}
+
 /* ---- sending ---- */
 
 static void fail(struct routes *r, const struct run *run, const char *text)

@@ -66,6 +66,10 @@ void routes_start(struct routes *r);
 /* Closes all; what is in flight is answered with the reason. */
 void routes_stop(struct routes *r, const char *reason);
 
+/* The options name another server now: every connection goes there. What was
+ * written is lost, with the reason; what was not, waits as always. */
+void routes_move(struct routes *r, const char *reason);
+
 /* Whether every shared connection is ready; of a cluster, see cluster_ready. */
 bool routes_ready(const struct routes *r);
 

@@ -84,8 +84,7 @@ static void describe(struct manager *m)
     m->state.resp = (uint32_t)o->resp;
     m->state.db = o->uri.db;
     snprintf(m->state.queue, sizeof(m->state.queue), "%s", m->rx.queue);
-    uri_show(&o->uri, m->server, sizeof(m->server));
-    snprintf(m->state.server, sizeof(m->state.server), "%s", m->server);
+    manager_name_server(m);
 }
 
 /* The channel as its only manager: lock, queue. */
@@ -170,6 +169,11 @@ static enum err build(struct manager *m, struct err_text *why)
                        routes_pubsub_options(&m->routes), &limits, seed);
     if (e == ERR_OK)
         routes_set_pubsub(&m->routes, m->pubsub);
+    if (e == ERR_OK && o->uri.sentinel_count > 0) {
+        e = sentinel_new(&m->sentinel, &m->loop, &m->answers, &o->uri,
+                         &m->sentinel_options, manager_moved, m);
+        m->sentinel_options.tls = NULL;
+    }
     if (e == ERR_OK)
         e = intake_init(&m->intake, &m->rx, &m->readers, &m->answers,
                         &m->routes, o->policy, &m->sources, o->max_request,
@@ -197,9 +201,11 @@ void manager_release(struct manager *m)
     step_close(&m->step, &m->loop);
     takeover_end(&m->takeover);
     handover_end(&m->handover, HANDOVER_NONE);
+    sentinel_free(m->sentinel);
     pubsub_free(m->pubsub);
     routes_release(&m->routes);
     target_release(&m->conn_options);
+    target_release(&m->sentinel_options);
     capture_release(&m->learn);
     readers_release(&m->readers);
     intake_release(&m->intake);
@@ -249,6 +255,8 @@ static enum err start(struct manager *m, int *exit_status, struct err_text *why)
 {
     const struct options *o = m->options;
     enum err e = target_init(&m->conn_options, o, why);
+    if (e == ERR_OK && o->uri.sentinel_count > 0)
+        e = target_sentinels(&m->sentinel_options, o, why);
     if (e != ERR_OK) {
         *exit_status = EX_CONFIG;
         return e;
@@ -318,6 +326,8 @@ enum err manager_start(struct manager *m, const struct options *o,
     m->watchdog_period_ns = notify_watchdog_ns();
     m->sweep_ns = m->answers.now_ns; /* what a dead manager's workers left */
     manager_publish(m);
-    routes_start(&m->routes);
+    /* Else once it is known where to. */
+    if (m->sentinel == NULL)
+        routes_start(&m->routes);
     return ERR_OK;
 }

@@ -3,10 +3,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -25,9 +23,10 @@
 #define FILE_PIECE 16384
 
 static enum err start(struct stream *s, const struct sockaddr *addr,
-                      socklen_t len, int family, struct err_text *why)
+                      socklen_t len, struct err_text *why)
 {
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_say(why, ERR_SYS, "cannot make a socket: %s",
                        strerror(errno));
@@ -40,63 +39,31 @@ static enum err start(struct stream *s, const struct sockaddr *addr,
     return ERR_OK;
 }
 
-static enum err start_unix(struct stream *s, const struct uri *uri,
-                           struct err_text *why)
+enum err stream_connect_unix(struct stream *s, const char *path,
+                             struct err_text *why)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    size_t len = strlen(uri->host);
+    size_t len = strlen(path);
+    s->fd = -1;
     if (len >= sizeof(addr.sun_path))
         return err_say(why, ERR_INVALID, "the socket's path is over %zu bytes",
                        sizeof(addr.sun_path) - 1);
-    memcpy(addr.sun_path, uri->host, len);
-    return start(s, (const struct sockaddr *)&addr, sizeof(addr), AF_UNIX, why);
+    memcpy(addr.sun_path, path, len);
+    return start(s, (const struct sockaddr *)&addr, sizeof(addr), why);
 }
 
-/* That an address does not answer shows later, so the next attempt begins with
- * the next one: a host with a broken IPv6 is reached by IPv4. */
-static enum err start_any(struct stream *s, const struct addrinfo *list,
-                          uint32_t attempt, struct err_text *why)
-{
-    uint32_t count = 0;
-    assert(list != NULL); /* getaddrinfo(3) gives one, or an error */
-    for (const struct addrinfo *a = list; a != NULL; a = a->ai_next)
-        count++;
-    const struct addrinfo *a = list;
-    for (uint32_t skip = attempt % count; skip > 0; skip--)
-        a = a->ai_next;
-    enum err e = ERR_INVALID;
-    for (uint32_t i = 0; i < count && e != ERR_OK; i++) {
-        e = start(s, a->ai_addr, a->ai_addrlen, a->ai_family, why);
-        a = a->ai_next ? a->ai_next : list;
-    }
-    return e;
-}
-
-/* A name is looked up here, and everybody waits for it (main.c keeps that
- * short). An address needs no look-up. */
-static enum err start_tcp(struct stream *s, const struct uri *uri,
-                          uint32_t attempt, struct err_text *why)
-{
-    char port[8];
-    snprintf(port, sizeof(port), "%u", (unsigned)uri->port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
-    struct addrinfo *list;
-    int r = getaddrinfo(uri->host, port, &hints, &list);
-    if (r != 0)
-        return err_say(why, ERR_INVALID, "cannot find the host: %s",
-                       gai_strerror(r));
-    enum err e = start_any(s, list, attempt, why);
-    freeaddrinfo(list);
-    return e;
-}
-
-enum err stream_connect(struct stream *s, const struct uri *uri,
+/* A host with a broken IPv6 is reached by IPv4. */
+enum err stream_connect(struct stream *s, const struct addresses *a,
                         uint32_t attempt, struct err_text *why)
 {
+    enum err e = ERR_INVALID;
     s->fd = -1;
-    return uri->is_unix ? start_unix(s, uri, why)
-                        : start_tcp(s, uri, attempt, why);
+    assert(a->count > 0); /* a look-up gives one, or an error */
+    for (uint32_t i = 0; i < a->count && e != ERR_OK; i++) {
+        const struct address *one = &a->list[(attempt + i) % a->count];
+        e = start(s, (const struct sockaddr *)&one->at, one->len, why);
+    }
+    return e;
 }
 
 static void set_tcp_options(int fd)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "ipc/err.h"
+#include "manager/lookup.h"
 #include "manager/uri.h"
 
 struct tls_context; /* see tls.h */
@@ -18,11 +19,14 @@ struct stream {
     bool want_write; /* TLS: reading goes on once it can write */
 };
 
-/* Begins to connect. Of a host with several addresses each attempt begins with
- * another one. May wait for the resolver, if the host is a name. ERR_OK: connected already, or on the way: wait until the
- * descriptor is writable, then call stream_connected. ERR_SYS, ERR_INVALID (no
- * such host), with a line that does not name the address. */
-MUST_CHECK enum err stream_connect(struct stream *s, const struct uri *uri,
+/* Begins to connect to a unix socket, or to one of these addresses: that an
+ * address does not answer shows later, so each attempt begins with another one.
+ * ERR_OK: connected already, or on the way: wait until the descriptor is
+ * writable, then call stream_connected. ERR_SYS, ERR_INVALID (the path is too
+ * long), with a line that does not name the address. */
+MUST_CHECK enum err stream_connect_unix(struct stream *s, const char *path,
+                                        struct err_text *why);
+MUST_CHECK enum err stream_connect(struct stream *s, const struct addresses *a,
                                    uint32_t attempt, struct err_text *why);
 
 /* The outcome of the connect; sets the socket's options. With `tls` the TLS

@@ -12,6 +12,12 @@ MUST_CHECK enum err target_init(struct conn_options *target,
                                 const struct options *o, struct err_text *why);
 void target_release(struct conn_options *target);
 
+/* The same for connections to the sentinels that the URI names: where they are
+ * is the caller's to fill in. */
+MUST_CHECK enum err target_sentinels(struct conn_options *target,
+                                     const struct options *o,
+                                     struct err_text *why);
+
 /* Reads the files once more, for connections to come. Sessions that exist keep
  * what they have. On failure nothing is changed. */
 MUST_CHECK enum err target_reload(struct conn_options *target,

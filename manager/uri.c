@@ -12,6 +12,8 @@
 #include <strings.h>
 
 #define SOCKET_PATH_MAX 107 /* of sockaddr_un, without its NUL */
+#define PORT 6379
+#define SENTINEL_PORT 26379
 
 /* A part of the text. */
 struct span {
@@ -97,17 +99,27 @@ static bool number(struct span s, uint32_t max, uint32_t *out)
 
 /* ---- the parts ---- */
 
+enum kind { KIND_TCP, KIND_UNIX, KIND_SENTINEL };
+
 static enum err parse_scheme(struct uri *uri, struct span *rest,
-                             struct err_text *why)
+                             enum kind *kind, struct err_text *why)
 {
     static const struct {
         const char *name;
-        bool tls, is_unix;
+        bool tls;
+        enum kind kind;
     } schemes[] = {
-        {"redis", false, false},      {"rediss", true, false},
-        {"valkey", false, false},     {"valkeys", true, false},
-        {"unix", false, true},        {"redis+unix", false, true},
-        {"valkey+unix", false, true},
+        {"redis", false, KIND_TCP},
+        {"rediss", true, KIND_TCP},
+        {"valkey", false, KIND_TCP},
+        {"valkeys", true, KIND_TCP},
+        {"unix", false, KIND_UNIX},
+        {"redis+unix", false, KIND_UNIX},
+        {"valkey+unix", false, KIND_UNIX},
+        {"sentinel", false, KIND_SENTINEL},
+        {"sentinels", true, KIND_SENTINEL},
+        {"redis-sentinel", false, KIND_SENTINEL},
+        {"rediss-sentinel", true, KIND_SENTINEL},
     };
     const char *mark = strstr(rest->at, "://");
     size_t len = mark == NULL ? 0 : (size_t)(mark - rest->at);
@@ -115,14 +127,15 @@ static enum err parse_scheme(struct uri *uri, struct span *rest,
         if (len > 0 && strlen(schemes[i].name) == len &&
             strncasecmp(rest->at, schemes[i].name, len) == 0) {
             uri->tls = schemes[i].tls;
-            uri->is_unix = schemes[i].is_unix;
+            uri->is_unix = schemes[i].kind == KIND_UNIX;
+            *kind = schemes[i].kind;
             rest->at = mark + 3;
             return ERR_OK;
         }
     }
     return err_say(why, ERR_INVALID,
                    "URI: expected redis://, rediss:// (TLS), valkey://, "
-                   "valkeys:// or unix:// at its beginning, as in "
+                   "valkeys://, unix:// or sentinel:// at its beginning, as in "
                    "redis://127.0.0.1:6379/0 or unix:///run/redis/redis.sock");
 }
 
@@ -154,7 +167,9 @@ static enum err parse_db(struct uri *uri, struct span text,
         return ERR_OK;
     return err_say(why, ERR_INVALID,
                    "URI: the database is not a number: expected %s",
-                   uri->is_unix ? "unix:///path?db=N" : "redis://host:port/N");
+                   uri->is_unix              ? "unix:///path?db=N"
+                   : uri->sentinel_count > 0 ? "sentinel://host/master?db=N"
+                                             : "redis://host:port/N");
 }
 
 /* `db=N`, the only parameter there is. */
@@ -171,23 +186,32 @@ static enum err parse_query(struct uri *uri, struct span query,
                    "TLS and the protocol have options of their own");
 }
 
+/* An IPv6 address with an optional zone. */
+static bool is_v6(const char *host)
+{
+    char address[INET6_ADDRSTRLEN + 1];
+    unsigned char binary[16];
+    size_t len = strcspn(host, "%");
+    if (len >= sizeof(address) || (host[len] != '\0' && host[len + 1] == '\0'))
+        return false;
+    memcpy(address, host, len);
+    address[len] = '\0';
+    return inet_pton(AF_INET6, address, binary) == 1;
+}
+
+/* Whether it may be a name, or an IPv4 address. */
+static bool is_name(const char *host)
+{
+    return host[0] != '\0' && strpbrk(host, " \"'<>\\^`{|}[]:/?#@%") == NULL;
+}
+
 /* `[v6]` with an optional zone, without the brackets in `uri->host`. */
 static enum err parse_v6(struct uri *uri, struct span text,
                          struct err_text *why)
 {
-    char address[INET6_ADDRSTRLEN + 1];
-    unsigned char binary[16];
     enum err e = decode(text, uri->host, sizeof(uri->host), false, "host", why);
-    if (e != ERR_OK)
+    if (e != ERR_OK || is_v6(uri->host))
         return e;
-    size_t len = strcspn(uri->host, "%");
-    if (len < sizeof(address) &&
-        (uri->host[len] == '\0' || uri->host[len + 1] != '\0')) {
-        memcpy(address, uri->host, len);
-        address[len] = '\0';
-        if (inet_pton(AF_INET6, address, binary) == 1)
-            return ERR_OK;
-    }
     return err_say(why, ERR_INVALID,
                    "URI: what is in brackets is not an IPv6 address: expected "
                    "something like [::1] or [fe80::1%%25eth0]");
@@ -203,7 +227,7 @@ static enum err parse_name(struct uri *uri, struct span text,
         return err_say(why, ERR_INVALID,
                        "URI: the host is missing: expected "
                        "redis://[user[:password]@]host[:port][/db]");
-    if (strpbrk(uri->host, " \"'<>\\^`{|}[]:/?#@%") != NULL)
+    if (!is_name(uri->host))
         return err_say(why, ERR_INVALID,
                        "URI: the host holds a character that no host name "
                        "has: expected a name, an IPv4 address or an IPv6 "
@@ -251,7 +275,7 @@ static enum err parse_host(struct uri *uri, struct span authority,
 static enum err parse_tcp(struct uri *uri, struct span authority,
                           struct span path, struct err_text *why)
 {
-    uri->port = 6379;
+    uri->port = PORT;
     enum err e = parse_userinfo(uri, &authority, why);
     if (e == ERR_OK)
         e = parse_host(uri, authority, why);
@@ -260,6 +284,74 @@ static enum err parse_tcp(struct uri *uri, struct span authority,
     if (span_len(path) > 0)
         path.at++;
     return span_len(path) == 0 ? ERR_OK : parse_db(uri, path, why);
+}
+
+/* `host[:port]` of one sentinel, onto the list. */
+static enum err parse_sentinel_host(struct uri *uri, struct span text,
+                                    struct err_text *why)
+{
+    if (uri->sentinel_count == URI_PLACES_MAX)
+        return err_say(why, ERR_INVALID,
+                       "URI: more than %d sentinels: some of them will do, "
+                       "they tell of the others",
+                       URI_PLACES_MAX);
+    uri->port = SENTINEL_PORT;
+    enum err e = parse_host(uri, text, why);
+    if (e != ERR_OK)
+        return e;
+    struct uri_place *place = &uri->sentinels[uri->sentinel_count++];
+    memcpy(place->host, uri->host, sizeof(place->host));
+    place->port = uri->port;
+    return ERR_OK;
+}
+
+/* Events of sentinels are words between spaces, the name is one of them. */
+static enum err parse_master(struct uri *uri, struct span text,
+                             struct err_text *why)
+{
+    enum err e = decode(text, uri->master, sizeof(uri->master), false,
+                        "master's name", why);
+    if (e != ERR_OK)
+        return e;
+    if (uri->master[0] == '\0' || strpbrk(uri->master, " /") != NULL)
+        return err_say(why, ERR_INVALID,
+                       "URI: behind the sentinels the master's name is "
+                       "expected, as in sentinel://host1,host2/mymaster");
+    return ERR_OK;
+}
+
+/* `host[:port][,host[:port]...]`, then `/master[/db]`, or `[/db]#master`. */
+static enum err parse_sentinel(struct uri *uri, struct span authority,
+                               struct span path, struct span fragment,
+                               struct err_text *why)
+{
+    enum err e = parse_userinfo(uri, &authority, why);
+    for (bool more = true; e == ERR_OK && more;) {
+        const char *comma = find(authority, ',');
+        more = comma != NULL;
+        struct span one = authority;
+        if (more)
+            one = span_cut(&authority, (size_t)(comma - authority.at), 1);
+        e = parse_sentinel_host(uri, one, why);
+    }
+    if (e != ERR_OK)
+        return e;
+    uri->host[0] = '\0'; /* not known yet */
+    uri->port = 0;
+    if (span_len(path) > 0)
+        path.at++;
+    struct span name = fragment;
+    if (span_len(fragment) > 0) {
+        name.at++;
+    } else {
+        const char *slash = find(path, '/');
+        name = slash != NULL ? span_cut(&path, (size_t)(slash - path.at), 1)
+                             : span_cut(&path, span_len(path), 0);
+    }
+    e = parse_master(uri, name, why);
+    if (e != ERR_OK || span_len(path) == 0)
+        return e;
+    return parse_db(uri, path, why);
 }
 
 static enum err parse_unix(struct uri *uri, struct span authority,
@@ -285,7 +377,8 @@ enum err uri_parse(struct uri *uri, const char *text, struct err_text *why)
 {
     struct uri parsed = {0};
     struct span rest = {text, text + strlen(text)};
-    enum err e = parse_scheme(&parsed, &rest, why);
+    enum kind kind = KIND_TCP;
+    enum err e = parse_scheme(&parsed, &rest, &kind, why);
     if (e != ERR_OK)
         return e;
     struct span authority = span_cut(&rest, strcspn(rest.at, "/?#"), 0);
@@ -296,19 +389,63 @@ enum err uri_parse(struct uri *uri, const char *text, struct err_text *why)
                        "a user or password write these as %%2F, %%3F and "
                        "%%23");
     struct span path = span_cut(&rest, strcspn(rest.at, "?#"), 0);
-    if (find(rest, '#') != NULL)
+    struct span query = span_cut(&rest, strcspn(rest.at, "#"), 0);
+    if (span_len(rest) > 0 && kind != KIND_SENTINEL)
         return err_say(why, ERR_INVALID,
                        "URI: a '#' is not expected: in a password or path "
                        "write it as %%23");
-    e = parsed.is_unix ? parse_unix(&parsed, authority, path, why)
-                       : parse_tcp(&parsed, authority, path, why);
-    if (e == ERR_OK && span_len(rest) > 0) {
-        rest.at++;
-        e = parse_query(&parsed, rest, why);
+    switch (kind) {
+    case KIND_TCP:
+        e = parse_tcp(&parsed, authority, path, why);
+        break;
+    case KIND_UNIX:
+        e = parse_unix(&parsed, authority, path, why);
+        break;
+    case KIND_SENTINEL:
+        e = parse_sentinel(&parsed, authority, path, rest, why);
+        break;
+    }
+    if (e == ERR_OK && span_len(query) > 0) {
+        query.at++;
+        e = parse_query(&parsed, query, why);
     }
     if (e == ERR_OK)
         *uri = parsed;
     return e;
+}
+
+/* ---- places ---- */
+
+enum err uri_place_read(struct uri_place *place, const char *host,
+                        size_t host_len, const char *port, size_t port_len)
+{
+    struct uri_place read = {.port = 0};
+    uint32_t n = 0;
+    if (host_len >= sizeof(read.host) ||
+        !number((struct span){port, port + port_len}, UINT16_MAX, &n) || n == 0)
+        return ERR_INVALID;
+    for (size_t i = 0; i < host_len; i++) {
+        unsigned char c = (unsigned char)host[i];
+        if (c <= ' ' || c >= 0x7f)
+            return ERR_INVALID;
+        read.host[i] = (char)c;
+    }
+    if (!is_name(read.host) && !is_v6(read.host))
+        return ERR_INVALID;
+    read.port = (uint16_t)n;
+    *place = read;
+    return ERR_OK;
+}
+
+bool uri_place_same(const struct uri_place *a, const struct uri_place *b)
+{
+    return a->port == b->port && strcasecmp(a->host, b->host) == 0;
+}
+
+bool uri_place_is_name(const struct uri_place *place)
+{
+    unsigned char binary[4];
+    return inet_pton(AF_INET, place->host, binary) != 1 && !is_v6(place->host);
 }
 
 /* ---- showing ---- */
@@ -347,29 +484,56 @@ static void show_encoded(struct show *s, const char *text, const char *plain)
     }
 }
 
+static void show_place(struct show *s, const char *host, unsigned port)
+{
+    char digits[16];
+    bool v6 = strchr(host, ':') != NULL;
+    show_text(s, v6 ? "[" : "");
+    show_encoded(s, host, "-._~:");
+    snprintf(digits, sizeof(digits), "%s:%u", v6 ? "]" : "", port);
+    show_text(s, digits);
+}
+
+static void show_sentinels(struct show *s, const struct uri *uri)
+{
+    for (uint32_t i = 0; i < uri->sentinel_count; i++) {
+        show_text(s, i > 0 ? "," : "");
+        show_place(s, uri->sentinels[i].host, uri->sentinels[i].port);
+    }
+    show_byte(s, '/');
+    show_encoded(s, uri->master, "-._~:");
+}
+
 void uri_show(const struct uri *uri, char *text, size_t size)
 {
     struct show s = {text, size, 0};
     char digits[32];
+    bool sentinels = uri->sentinel_count > 0;
     if (size == 0)
         return;
     show_text(&s, uri->is_unix ? "unix://"
+                  : sentinels  ? (uri->tls ? "sentinels://" : "sentinel://")
                   : uri->tls   ? "rediss://"
                                : "redis://");
     if (uri->user[0] != '\0') {
         show_encoded(&s, uri->user, "-._~");
         show_byte(&s, '@');
     }
-    if (uri->is_unix) {
+    if (uri->is_unix)
         show_encoded(&s, uri->host, "-._~/:+,=@");
-        snprintf(digits, sizeof(digits), "?db=%u", (unsigned)uri->db);
-    } else {
-        bool v6 = strchr(uri->host, ':') != NULL;
-        show_text(&s, v6 ? "[" : "");
-        show_encoded(&s, uri->host, "-._~:");
-        snprintf(digits, sizeof(digits), "%s:%u/%u", v6 ? "]" : "",
-                 (unsigned)uri->port, (unsigned)uri->db);
-    }
+    else if (sentinels)
+        show_sentinels(&s, uri);
+    else
+        show_place(&s, uri->host, uri->port);
+    snprintf(digits, sizeof(digits),
+             uri->is_unix || sentinels ? "?db=%u" : "/%u", (unsigned)uri->db);
     show_text(&s, digits);
     s.text[s.len] = '\0';
+}
+
+void uri_place_show(const struct uri_place *place, char text[URI_PLACE_TEXT])
+{
+    bool v6 = strchr(place->host, ':') != NULL;
+    snprintf(text, URI_PLACE_TEXT, "%s%s%s:%u", v6 ? "[" : "", place->host,
+             v6 ? "]" : "", (unsigned)place->port);
 }

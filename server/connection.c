@@ -1,4 +1,5 @@
 /* Commands about the connection itself. */
+#include <assert.h>
 #include <string.h>
 
 #include "server/clients.h"
@@ -79,7 +80,7 @@ void reset_command(struct server *s, struct client *c)
 static bool password_right(const struct server *s, const struct arg *password)
 {
     const struct options *o = &s->options;
-    /* NOLINTNEXTLINE(*-core.NullDereference): who runs has its arguments. */
+    assert(password != NULL); /* who runs has its arguments */
     unsigned char differs = password->len != o->password_len;
     for (size_t i = 0; i < o->password_len; i++) {
         char given = i < password->len ? password->data[i] : '\0';

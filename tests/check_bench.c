@@ -143,7 +143,7 @@ START_TEST(test_every_contestant_runs_without_an_error)
                              "--warmup",
                              "0.05",
                              NULL};
-    struct bench b;
+    struct bench b = {0};
     int before = count_folders();
     run_well(&b, options);
     for (unsigned n = 1; n <= 8; n += 7) {
@@ -178,7 +178,7 @@ START_TEST(test_other_loads_run_without_an_error)
                                  "channel",   "--workers", "4",
                                  "--rounds",  "1",         "--seconds",
                                  "0.2",       NULL};
-        struct bench b;
+        struct bench b = {0};
         run_well(&b, options);
         assert_row(b.text, 4, "channel");
         free(b.text);
@@ -186,7 +186,7 @@ START_TEST(test_other_loads_run_without_an_error)
     const char *window[] = {
         "--window", "64", "--contestants", "channel", "--workers", "1",
         "--rounds", "1",  "--seconds",     "0.2",     NULL};
-    struct bench b;
+    struct bench b = {0};
     run_well(&b, window);
     assert_row(b.text, 1, "channel");
     free(b.text);
@@ -199,7 +199,7 @@ START_TEST(test_an_open_loop_keeps_its_rate)
     const char *options[] = {
         "--rate",   "200", "--contestants", "channel", "--workers", "4",
         "--rounds", "1",   "--seconds",     "1",       NULL};
-    struct bench b;
+    struct bench b = {0};
     double rate = 0, errors = 0;
     run_well(&b, options);
     ck_assert(find_row(b.text, 4, "channel", &rate, &errors));
@@ -230,7 +230,7 @@ START_TEST(test_writes_tables_json_and_plots)
                              "--out",
                              dir,
                              NULL};
-    struct bench b;
+    struct bench b = {0};
     run_well(&b, options);
     for (size_t i = 0; i < 4; i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
@@ -259,7 +259,7 @@ END_TEST
 START_TEST(test_leaves_nothing_when_interrupted)
 {
     const char *options[] = {"--seconds", "100", NULL};
-    struct bench b;
+    struct bench b = {0};
     int before = count_folders();
     start(&b, options);
     support_sleep_ms(_i * 300);
@@ -281,7 +281,7 @@ START_TEST(test_bad_options_are_told_in_one_line)
         {"--seconds", "nan", NULL},        {"--rounds", "100", NULL},
         {"--value", "-1", NULL},           {"what", NULL, NULL}};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        struct bench b;
+        struct bench b = {0};
         start(&b, bad[i]);
         ck_assert_int_eq(join(&b), 64);
         ck_assert_ptr_eq(strchr(b.text, '\n'), b.text + strlen(b.text) - 1);

@@ -1,38 +1,22 @@
 /* The channel as real processes see it: a full queue, requesters and managers
- * that are killed at every point, restarts, and messages that no library
- * sends. */
+ * that are killed at every point, restarts. */
 #include "tests/e2e.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <mqueue.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include "ipc/clock.h"
 #include "ipc/resp.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/support.h"
 
 #define CAPACITY 32
 #define TIMEOUT_MS 20000
-
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
-
-/* A Redis, a manager, and this process as a sender that looks on. */
-static void begin(int kind, const char *options)
-{
-    e2e_start(&redis, &manager, kind, options);
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
-}
 
 static long depth(void)
 {
@@ -54,21 +38,14 @@ static void assert_ends(int status)
     ck_assert_int_eq(status, 0);
 }
 
-/* Stops a process and waits until it is. */
-static void stop(pid_t pid)
-{
-    kill(pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(pid) == 'T'));
-}
-
 /* ---- the full queue ---- */
 
 START_TEST(test_33rd_sender_sleeps_and_all_are_answered_in_order)
 {
     enum { N = CAPACITY + 1 };
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     struct e2e_actor *a = support_shared(N * sizeof(*a));
-    stop(manager.pid);
+    support_stop(manager.pid);
     for (int i = 0; i < N; i++) {
         e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "RPUSH order %d",
                         i);
@@ -118,9 +95,9 @@ static void assert_serves(int n)
 
 START_TEST(test_worker_killed_while_queued)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     struct e2e_actor *a = support_shared(3 * sizeof(*a));
-    stop(manager.pid);
+    support_stop(manager.pid);
     for (int i = 0; i < 3; i++) {
         e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "INCR k%d", i);
         ck_assert(UNTIL(depth() == i + 1));
@@ -144,9 +121,9 @@ END_TEST
 
 START_TEST(test_worker_killed_in_flight)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     struct e2e_actor *a = support_shared(3 * sizeof(*a));
-    stop(redis.at.pid);
+    support_stop(redis.at.pid);
     for (int i = 0; i < 3; i++) {
         e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "INCR k%d", i);
         ck_assert(
@@ -189,7 +166,7 @@ static void set_large(const char *key, size_t size)
 
 START_TEST(test_worker_killed_while_its_reply_is_written)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     set_large("large", 1 << 20);
     struct e2e_actor *a = support_shared(sizeof(*a));
     a->deaf = true;
@@ -216,10 +193,10 @@ static uint64_t killed_ns;
 static void gather_crowd(void)
 {
     crowd = support_shared(WAITERS * sizeof(*crowd));
-    stop(redis.at.pid);
+    support_stop(redis.at.pid);
     for (int i = 0; i < WAITERS; i++) {
         if (i == IN_FLIGHT)
-            stop(manager.pid);
+            support_stop(manager.pid);
         e2e_actor_start(&crowd[i], manager.channel, TIMEOUT_MS, "INCR n%d", i);
         if (i < IN_FLIGHT)
             ck_assert(
@@ -281,7 +258,7 @@ static void assert_next_serves(void)
 
 START_TEST(test_manager_killed)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     gather_crowd();
     killed_ns = clock_ns();
     kill(manager.pid, SIGKILL);
@@ -295,7 +272,7 @@ END_TEST
 
 START_TEST(test_manager_and_guardian_killed_together)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     gather_crowd();
     killed_ns = clock_ns();
     kill(manager.guardian, SIGKILL);
@@ -311,7 +288,7 @@ END_TEST
 
 START_TEST(test_guardian_killed_is_replaced)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     pid_t first = manager.guardian;
     kill(first, SIGKILL);
     char path[64];
@@ -340,7 +317,7 @@ END_TEST
 
 START_TEST(test_sigterm_answers_what_was_taken)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     gather_crowd();
     killed_ns = clock_ns();
     kill(manager.pid, SIGTERM);
@@ -388,211 +365,11 @@ START_TEST(test_ten_restarts_with_an_idle_holder)
 }
 END_TEST
 
-/* ---- messages that no library sends ---- */
-
-/* What is wrong with a message, and how it must end. */
-struct garbage {
-    const char *name;
-    const char *payload;
-    uint32_t ncommands;
-    enum e2e_end end;
-};
-
-#define INCR "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n"
-
-static const struct garbage garbage[] = {
-    {"a command cut short", "*2\r\n$4\r\nINCR\r\n$1\r\n", 1, E2E_REFUSED},
-    {"a command cut in its argument", "*2\r\n$4\r\nINCR\r\n$5\r\nab", 1,
-     E2E_REFUSED},
-    {"two commands for one", INCR INCR, 1, E2E_REFUSED},
-    {"one command for two", INCR, 2, E2E_REFUSED},
-    {"a count of none", INCR, 0, E2E_REFUSED},
-    {"a count that lies", INCR, 4000000000U, E2E_REFUSED},
-    {"no command at all", "", 1, E2E_REFUSED},
-    {"*0", "*0\r\n", 1, E2E_REFUSED},
-    {"*-1", "*-1\r\n", 1, E2E_REFUSED},
-    {"*01", "*01\r\n$4\r\nPING\r\n", 1, E2E_REFUSED},
-    {"$04", "*1\r\n$04\r\nPING\r\n", 1, E2E_REFUSED},
-    {"$+4", "*1\r\n$+4\r\nPING\r\n", 1, E2E_REFUSED},
-    {"$-1", "*1\r\n$-1\r\n", 1, E2E_REFUSED},
-    {"$536870913", "*1\r\n$536870913\r\nPING\r\n", 1, E2E_REFUSED},
-    {"an inline command", "INCR n\r\n", 1, E2E_REFUSED},
-    {"*0 behind a command", INCR "*0\r\n", 2, E2E_REFUSED},
-    {"bytes behind a command", INCR "x", 1, E2E_REFUSED},
-    {"a large argument without its bytes", "*2\r\n$4\r\nINCR\r\n@1\r\n", 1,
-     E2E_REFUSED},
-};
-
-static int served;
-
-/* The connection is in step: the next command's reply is its own. */
-static void assert_in_step(const char *after)
-{
-    char expect[16];
-    snprintf(expect, sizeof(expect), ":%d\r\n", ++served);
-    enum e2e_end end = e2e_ask(&client, &call, TIMEOUT_MS, "INCR in-step");
-    ck_assert_msg(end == E2E_OK && e2e_is(&call, expect),
-                  "after %s: %d, '%.*s'", after, end, (int)call.len, call.data);
-}
-
-static void begin_incr(struct e2e_call *c)
-{
-    ck_assert_int_eq(
-        e2e_begin(&client, c, 1, INCR, sizeof(INCR) - 1, TIMEOUT_MS), ERR_OK);
-}
-
-/* Sends what is in client.message by hand. */
-static void put(const char *data, size_t len, unsigned priority)
-{
-    ck_assert_int_eq(mq_send(client.tx.mq, data, len, priority), 0);
-}
-
-START_TEST(test_commands_that_are_none)
-{
-    begin(_i, NULL);
-    served = 0;
-    for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
-        const struct garbage *g = &garbage[i];
-        for (int flag = 0; flag < 2; flag++) {
-            enum e2e_end end = e2e_ask_raw(
-                &client, &call, flag ? MESSAGE_INDEPENDENT : 0, g->ncommands,
-                g->payload, strlen(g->payload), TIMEOUT_MS);
-            /* The claim of a count that can't be is answered as far as it can
-             * be: the pipe may say what is no answer to that claim. */
-            if (end == E2E_BROKEN &&
-                (g->ncommands == 0 || g->ncommands > 1000000))
-                end = g->end;
-            ck_assert_msg(end == g->end, "%s: %d %s", g->name, end, call.text);
-            assert_in_step(g->name);
-        }
-    }
-    ck_assert_str_eq(e2e_redis_ask(&redis, "GET n"), "$-1\r\n");
-    ck_assert_uint_ge(e2e_counter(&manager, COUNTER_invalid),
-                      sizeof(garbage) / sizeof(garbage[0]) * 2);
-    ck_assert(UNTIL(e2e_balanced(&manager)));
-}
-END_TEST
-
-START_TEST(test_headers_that_lie)
-{
-    begin(_i, NULL);
-    served = 0;
-    uint64_t unanswerable = 0;
-    static struct e2e_call c;
-
-    begin_incr(&c);
-    c.header.payload_len += 1;
-    memcpy(client.message, &c.header, sizeof(c.header));
-    put(client.message, sizeof(c.header) + sizeof(INCR) - 1, 0);
-    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
-    assert_in_step("a payload longer than the message");
-
-    begin_incr(&c);
-    c.header.payload_len = UINT32_MAX;
-    memcpy(client.message, &c.header, sizeof(c.header));
-    put(client.message, sizeof(c.header) + sizeof(INCR) - 1, 0);
-    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
-    assert_in_step("a payload of 4 GB");
-
-    begin_incr(&c);
-    c.header.flags = 0x8000;
-    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
-    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
-    assert_in_step("unknown flags");
-
-    begin_incr(&c);
-    c.header.version += 1;
-    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
-    ck_assert_int_eq(e2e_finish(&client, &c), E2E_REFUSED);
-    assert_in_step("another version");
-
-    begin_incr(&c);
-    c.header.epoch ^= 1;
-    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
-    ck_assert_int_eq(e2e_finish(&client, &c), E2E_UNAVAILABLE);
-    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_stale), 1);
-    assert_in_step("a stale epoch");
-
-    /* Nobody is answered for these: counted, that is all. */
-    begin_incr(&c);
-    memcpy(client.message, &c.header, sizeof(c.header));
-    put(client.message, sizeof(c.header) + sizeof(INCR) - 1, 7);
-    unanswerable++;
-    e2e_forget(&client, &c);
-    assert_in_step("another priority");
-    begin_incr(&c);
-    c.header.magic ^= 1;
-    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
-    unanswerable++;
-    e2e_forget(&client, &c);
-    put("", 0, 0);
-    put("x", 1, 0);
-    unanswerable += 2;
-    char bytes[1024];
-    for (size_t i = 0; i < 20; i++) {
-        ck_assert_int_eq(random_bytes(bytes, sizeof(bytes)), ERR_OK);
-        put(bytes, sizeof(bytes) >> (i % 10), 0);
-        unanswerable++;
-    }
-    assert_in_step("random bytes");
-    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_garbage), unanswerable);
-
-    /* And nobody reads there. */
-    begin_incr(&c);
-    c.header.slot += 1000;
-    ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
-    assert_in_step("a reply pipe that is not there");
-    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_gone), 1);
-    ck_assert_str_eq(e2e_redis_ask(&redis, "GET n"), "$-1\r\n");
-    ck_assert(UNTIL(e2e_balanced(&manager)));
-}
-END_TEST
-
-/* A reply pipe is opened by name: what lies there must be a pipe of its own. */
-START_TEST(test_reply_pipes_that_are_none)
-{
-    begin(_i, NULL);
-    served = 0;
-    char name[ONESHOT_NAME_MAX], victim[128];
-    static struct e2e_call c;
-    snprintf(victim, sizeof(victim), "%s", support_path("victim"));
-    int fd = open(victim, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    ck_assert_int_ge(fd, 0);
-
-    for (int kind = 0; kind < 3; kind++) {
-        static const char *const kinds[] = {"a symbolic link", "a second name",
-                                            "a plain file"};
-        begin_incr(&c);
-        c.header.slot += 5000 + (uint64_t)kind;
-        char path[256];
-        oneshot_name(name, c.header.client, c.header.slot);
-        snprintf(path, sizeof(path), "%s/%s/reply/%s", support_scratch(),
-                 manager.channel, name);
-        int made = kind == 0   ? symlink(victim, path)
-                   : kind == 1 ? link(victim, path)
-                               : open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-        ck_assert_int_ge(made, 0);
-        ck_assert_int_eq(e2e_send(&client, &c), ERR_OK);
-        assert_in_step(kinds[kind]);
-        if (kind == 2) {
-            struct stat st;
-            ck_assert_int_eq(fstat(made, &st), 0);
-            ck_assert_int_eq(st.st_size, 0);
-        }
-    }
-    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_gone), 3);
-    struct stat st;
-    ck_assert_int_eq(fstat(fd, &st), 0);
-    ck_assert_int_eq(st.st_size, 0);
-    ck_assert_str_eq(e2e_redis_ask(&redis, "GET n"), "$-1\r\n");
-}
-END_TEST
-
 /* ---- what a reply may be ---- */
 
 START_TEST(test_values_come_back_byte_for_byte)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     static const struct {
         const char *data;
         size_t len;
@@ -630,7 +407,7 @@ END_TEST
 START_TEST(test_large_reply_comes_whole_and_holds_up_nobody)
 {
     enum { SIZE = 1 << 20 };
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     set_large("large", SIZE);
     static struct e2e_call large;
     char get[64];
@@ -677,9 +454,6 @@ static Suite *suite(void)
     e2e_add(t, test_guardian_killed_is_replaced);
     e2e_add(t, test_sigterm_answers_what_was_taken);
     e2e_add(t, test_ten_restarts_with_an_idle_holder);
-    e2e_add(t, test_commands_that_are_none);
-    e2e_add(t, test_headers_that_lie);
-    e2e_add(t, test_reply_pipes_that_are_none);
     e2e_add(t, test_values_come_back_byte_for_byte);
     e2e_add(t, test_large_reply_comes_whole_and_holds_up_nobody);
     return s;

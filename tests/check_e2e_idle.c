@@ -10,16 +10,11 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/support.h"
 
 #define TIMEOUT_MS 20000
 #define MB (1 << 20)
-
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
 
 /* A number behind a word in /proc/PID/status; sizes are in KiB. */
 static long proc_number(pid_t pid, const char *word)
@@ -68,8 +63,7 @@ END_TEST
 /* Without Redis, neither: it waits for the next attempt. */
 START_TEST(test_idle_manager_without_redis)
 {
-    e2e_start(&redis, &manager, _i, "--reconnect-max 60000");
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
+    scene_begin(_i, "--reconnect-max 60000");
     static struct e2e_call waiting;
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "PING");
@@ -132,8 +126,7 @@ START_TEST(test_memory_with_1000_clients)
     }
     rl.rlim_cur = rl.rlim_max;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &rl), 0);
-    e2e_start(&redis, &manager, _i, NULL);
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
+    scene_begin(_i, NULL);
     long alone = proc_number(manager.pid, "\nRssAnon");
     connect_clients();
     ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_pipes) == CLIENTS));

@@ -12,32 +12,10 @@
 
 #include "ipc/clock.h"
 #include "ipc/resp.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/support.h"
 
 #define TIMEOUT_MS 20000
-
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
-
-static void begin(int kind, const char *options)
-{
-    e2e_start(&redis, &manager, kind, options);
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
-}
-
-static void assert_balanced(void)
-{
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-}
-
-static void stop(pid_t pid)
-{
-    kill(pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(pid) == 'T'));
-}
 
 /* How many of Redis's clients wait in a blocking command. */
 static long blocked(void)
@@ -64,7 +42,7 @@ static long blocked(void)
 START_TEST(test_killed_while_blocked)
 {
     enum { N = 10, KILLED = 5 };
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     struct e2e_actor *a = support_shared(N * sizeof(*a));
     for (int i = 0; i < N; i++)
         e2e_actor_start(&a[i], manager.channel, TIMEOUT_MS, "BLPOP list 0");
@@ -85,19 +63,19 @@ START_TEST(test_killed_while_blocked)
     }
     /* Not one element went to the dead. */
     ck_assert_int_eq(e2e_redis_integer(&redis, "LLEN list"), KILLED);
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
 START_TEST(test_pool_full_of_stopped_workers_frees_itself)
 {
-    begin(_i, "--dedicated-connections 2");
+    scene_begin(_i, "--dedicated-connections 2");
     struct e2e_actor *a = support_shared(2 * sizeof(*a));
     for (int i = 0; i < 2; i++)
         e2e_actor_start(&a[i], manager.channel, 1500, "BLPOP none 0");
     ck_assert(UNTIL(blocked() == 2));
     for (int i = 0; i < 2; i++)
-        stop(a[i].pid);
+        support_stop(a[i].pid);
     ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "RPUSH list a b c"),
                      E2E_OK);
     uint64_t t0 = clock_ns();
@@ -117,13 +95,13 @@ START_TEST(test_pool_full_of_stopped_workers_frees_itself)
         ck_assert_int_eq(support_join(a[i].pid), 0);
         ck_assert_int_eq(a[i].end, E2E_LOST);
     }
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
 START_TEST(test_cancelled_while_blocked)
 {
-    begin(_i, "--dedicated-connections 1");
+    scene_begin(_i, "--dedicated-connections 1");
     static struct e2e_call blocking;
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "BLPOP list 0");
@@ -140,7 +118,7 @@ START_TEST(test_cancelled_while_blocked)
     ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "RPUSH list a"),
                      E2E_OK);
     ck_assert_int_eq(e2e_redis_integer(&redis, "LLEN list"), 1);
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
@@ -191,7 +169,7 @@ static void send_batches(void *arg)
 START_TEST(test_batches_are_contiguous)
 {
     enum { N = 6 };
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     struct batcher *b = support_shared(N * sizeof(*b));
     for (int i = 0; i < N; i++) {
         b[i].number = i;
@@ -212,7 +190,7 @@ START_TEST(test_batches_are_contiguous)
         ck_assert_int_eq(support_join(b[i].pid), 0);
         ck_assert_msg(b[i].wrong[0] == '\0', "worker %d: %s", i, b[i].wrong);
     }
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
@@ -240,7 +218,7 @@ START_TEST(test_odd_transactions_leave_the_connection_in_step)
         {"MULTI ; BLPOP list 0 ; EXEC", E2E_OK},
         {"MULTI ; MULTI ; EXEC", E2E_REFUSED},
     };
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "SET text x"), E2E_OK);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         enum e2e_end end =
@@ -255,14 +233,14 @@ START_TEST(test_odd_transactions_leave_the_connection_in_step)
                       cases[i].commands, (int)call.len, call.data);
     }
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_disconnects), 0);
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
 /* Commands that are merely sent together are judged one by one. */
 START_TEST(test_independent_commands_have_fates_of_their_own)
 {
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     char payload[512];
     uint32_t n;
     size_t len = e2e_commands(payload, sizeof(payload), &n,
@@ -275,7 +253,7 @@ START_TEST(test_independent_commands_have_fates_of_their_own)
     ck_assert_uint_eq(call.ended[REPLY_INVALID], 2);
     ck_assert_int_eq(e2e_redis_integer(&redis, "GET a"), 3);
     ck_assert_int_eq(e2e_redis_integer(&redis, "LLEN list"), 0);
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
@@ -311,7 +289,7 @@ START_TEST(test_slots_come_back_from_the_killed)
 {
     enum { AT_ONCE = 8 };
     int total = e2e_long() ? 10000 : 600;
-    begin(_i, "--max-inflight 64 --dedicated-connections 8");
+    scene_begin(_i, "--max-inflight 64 --dedicated-connections 8");
     ck_assert_str_eq(e2e_redis_ask(&redis, "SETRANGE large 99999 x"),
                      ":100000\r\n");
     pid_t pids[AT_ONCE] = {0};
@@ -331,7 +309,7 @@ START_TEST(test_slots_come_back_from_the_killed)
                           "%.*s", (int)call.len, call.data);
         }
     }
-    assert_balanced();
+    scene_balanced();
     ck_assert_uint_gt(e2e_counter(&manager, COUNTER_discarded) +
                           e2e_counter(&manager, COUNTER_gone),
                       0);
@@ -342,7 +320,7 @@ START_TEST(test_slots_come_back_from_the_killed)
     static struct e2e_call many[64];
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "ECHO x");
-    stop(redis.at.pid);
+    support_stop(redis.at.pid);
     for (int i = 0; i < 64; i++) {
         ck_assert_int_eq(
             e2e_begin(&client, &many[i], 1, payload, len, TIMEOUT_MS), ERR_OK);
@@ -353,7 +331,7 @@ START_TEST(test_slots_come_back_from_the_killed)
     for (int i = 0; i < 64; i++)
         ck_assert_int_eq(e2e_finish(&client, &many[i]), E2E_OK);
     e2e_figure(_i, "%d workers killed: %s", total, e2e_books(&manager));
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
@@ -362,11 +340,11 @@ END_TEST
 START_TEST(test_window_is_bounded)
 {
     enum { WINDOW = 10, CALLS = 40 };
-    begin(_i, "--max-inflight 10");
+    scene_begin(_i, "--max-inflight 10");
     static struct e2e_call calls[CALLS];
     char payload[64];
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "INCR n");
-    stop(redis.at.pid);
+    support_stop(redis.at.pid);
     for (int i = 0; i < CALLS; i++) {
         ck_assert_int_eq(
             e2e_begin(&client, &calls[i], 1, payload, len, TIMEOUT_MS), ERR_OK);
@@ -390,13 +368,13 @@ START_TEST(test_window_is_bounded)
     }
     ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_most_inflight), WINDOW);
     ck_assert_uint_ge(e2e_counter(&manager, COUNTER_window_full), 1);
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
 START_TEST(test_reply_of_a_stalled_reader_is_cut_off)
 {
-    begin(_i, "--reader-backlog 256k --stall-timeout 1000");
+    scene_begin(_i, "--reader-backlog 256k --stall-timeout 1000");
     ck_assert_str_eq(e2e_redis_ask(&redis, "SETRANGE large 9999999 x"),
                      ":10000000\r\n");
     static struct e2e_call stalled;
@@ -421,7 +399,7 @@ START_TEST(test_reply_of_a_stalled_reader_is_cut_off)
     ck_assert_msg(strstr(stalled.text, "executed") != NULL, "%s", stalled.text);
     ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "GET large"), E2E_OK);
     ck_assert_uint_eq(call.len, 10000000 + 13);
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
@@ -430,7 +408,7 @@ END_TEST
 START_TEST(test_order_of_a_client_holds_over_several_connections)
 {
     enum { CLIENTS = 6, CALLS = 100 };
-    begin(_i, "--connections 3");
+    scene_begin(_i, "--connections 3");
     static struct e2e_client clients[CLIENTS];
     static struct e2e_call calls[CLIENTS][CALLS];
     char payload[64], text[64];
@@ -454,7 +432,7 @@ START_TEST(test_order_of_a_client_holds_over_several_connections)
         }
     }
     ck_assert_uint_ge(e2e_counter(&manager, COUNTER_connects), 3);
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 
@@ -486,7 +464,7 @@ START_TEST(test_small_command_beside_a_flood_of_batches)
 {
     enum { FLOODERS = 4, ASKED = 1000 };
     static uint64_t took[ASKED];
-    begin(_i, NULL);
+    scene_begin(_i, NULL);
     for (int flooded = 0; flooded < 2; flooded++) {
         pid_t pids[FLOODERS] = {0};
         for (int i = 0; flooded && i < FLOODERS; i++)
@@ -513,7 +491,7 @@ START_TEST(test_small_command_beside_a_flood_of_batches)
         for (int i = 0; flooded && i < FLOODERS; i++)
             support_kill(pids[i]);
     }
-    assert_balanced();
+    scene_balanced();
 }
 END_TEST
 

@@ -11,16 +11,12 @@
 
 #include "ipc/clock.h"
 #include "ipc/resp.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/proxy.h"
 #include "tests/support.h"
 
 #define TIMEOUT_MS 20000
 
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
 static struct proxy proxy;
 
 /* ---- busy workers ---- */
@@ -425,8 +421,7 @@ END_TEST
 
 START_TEST(test_when_down_wait)
 {
-    e2e_start(&redis, &manager, _i, "--reconnect-max 20");
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
+    scene_begin(_i, "--reconnect-max 20");
     e2e_redis_kill(&redis);
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_disconnects) == 1));
     struct e2e_actor *a = support_shared(2 * sizeof(*a));
@@ -450,8 +445,7 @@ END_TEST
 
 START_TEST(test_when_down_fail)
 {
-    e2e_start(&redis, &manager, _i, "--reconnect-max 20 --when-down=fail");
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
+    scene_begin(_i, "--reconnect-max 20 --when-down=fail");
     e2e_redis_kill(&redis);
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_disconnects) == 1));
     uint64_t t0 = clock_ns();

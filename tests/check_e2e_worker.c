@@ -243,20 +243,14 @@ static long depth(void)
     return now;
 }
 
-static void stop(pid_t pid)
-{
-    kill(pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(pid) == 'T'));
-}
-
 START_TEST(test_exit_codes_of_deadlines)
 {
     e2e_start(&redis, &manager, _i, "--capacity 2");
     ck_assert_int_eq(e2e_client_open(&looker, manager.channel), ERR_OK);
-    stop(redis.at.pid);
+    support_stop(redis.at.pid);
     pid_t in_flight = launch("300", "in-flight");
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_taken) == 1));
-    stop(manager.pid);
+    support_stop(manager.pid);
     pid_t queued[2] = {launch("300", "queued"), 0};
     ck_assert(UNTIL(depth() == 1));
     queued[1] = launch("300", "queued");
@@ -287,10 +281,10 @@ START_TEST(test_exit_codes_when_the_manager_is_killed)
     ck_assert_int_eq(e2e_client_open(&looker, manager.channel), ERR_OK);
     pid_t pids[ALL];
     char key[16];
-    stop(redis.at.pid);
+    support_stop(redis.at.pid);
     for (int i = 0; i < ALL; i++) {
         if (i == IN_FLIGHT)
-            stop(manager.pid);
+            support_stop(manager.pid);
         snprintf(key, sizeof(key), "n%d", i);
         pids[i] = launch("20000", key);
         if (i < IN_FLIGHT)

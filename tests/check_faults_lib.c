@@ -19,7 +19,7 @@
 #include "tests/support.h"
 
 #define TIMEOUT_MS 400
-#define SAMPLE 150
+#define SAMPLE FAULTS_SAMPLE(150)
 
 /* A call may end so much later than its time: the machine may be busy. */
 #define LATE_MS 5000

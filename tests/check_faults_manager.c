@@ -86,7 +86,7 @@ static void whole_life(struct scene *s)
 
 START_TEST(test_a_whole_life)
 {
-    scene_sweep("manager", false, FAULTS_BOTH, SCENE_SAMPLE, whole_life);
+    scene_sweep("manager", SCENE_UNIX, FAULTS_BOTH, SCENE_SAMPLE, whole_life);
 }
 END_TEST
 
@@ -95,7 +95,7 @@ START_TEST(test_no_memory_at_start)
 {
     static struct scene scene;
     struct scene *s = &scene;
-    scene_open(s, false);
+    scene_open(s, SCENE_UNIX);
     unsigned refused = 0;
     do {
         struct life l;
@@ -122,7 +122,15 @@ START_TEST(test_a_life_by_tls)
     if (missing != NULL)
         support_skip("check_faults_manager", missing);
     else
-        scene_sweep("tls", true, FAULTS_BOTH, SCENE_SAMPLE / 4, whole_life);
+        scene_sweep("tls", SCENE_TLS, FAULTS_BOTH, SCENE_SAMPLE / 4,
+                    whole_life);
+}
+END_TEST
+
+START_TEST(test_a_life_with_sentinels)
+{
+    scene_sweep("sentinel", SCENE_SENTINEL, 1U << FAULTS_SELF, SCENE_SAMPLE / 4,
+                whole_life);
 }
 END_TEST
 
@@ -133,7 +141,7 @@ START_TEST(test_a_guardian_that_cannot_be_forked)
     static struct scene scene;
     struct scene *s = &scene;
     struct life l;
-    scene_open(s, false);
+    scene_open(s, SCENE_UNIX);
     faults_plan_clear(s->plan);
     s->plan->call = FAULTS_fork;
     s->plan->error = EAGAIN;
@@ -165,6 +173,7 @@ int main(void)
     scene_add(s, "life", test_a_whole_life);
     scene_add(s, "start", test_no_memory_at_start);
     scene_add(s, "tls", test_a_life_by_tls);
+    scene_add(s, "sentinel", test_a_life_with_sentinels);
     scene_add(s, "guardian", test_a_guardian_that_cannot_be_forked);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);

@@ -76,21 +76,21 @@ static void faulty_predecessor(struct scene *s)
 
 START_TEST(test_a_last_will)
 {
-    scene_sweep("guardian", false, 1U << FAULTS_CHILD, SCENE_SAMPLE / 4,
+    scene_sweep("guardian", SCENE_UNIX, 1U << FAULTS_CHILD, SCENE_SAMPLE / 4,
                 last_will);
 }
 END_TEST
 
 START_TEST(test_a_successor)
 {
-    scene_sweep("successor", false, FAULTS_BOTH, SCENE_SAMPLE / 4,
+    scene_sweep("successor", SCENE_UNIX, FAULTS_BOTH, SCENE_SAMPLE / 4,
                 faulty_successor);
 }
 END_TEST
 
 START_TEST(test_a_predecessor)
 {
-    scene_sweep("predecessor", false, FAULTS_BOTH, SCENE_SAMPLE / 4,
+    scene_sweep("predecessor", SCENE_UNIX, FAULTS_BOTH, SCENE_SAMPLE / 4,
                 faulty_predecessor);
 }
 END_TEST

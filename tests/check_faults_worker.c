@@ -19,7 +19,7 @@
 #include "tests/faults/sweep.h"
 #include "tests/support.h"
 
-#define SAMPLE 60
+#define SAMPLE FAULTS_SAMPLE(60)
 #define LARGE 20000
 
 #define EXIT_REFUSED 1

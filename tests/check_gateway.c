@@ -9,21 +9,11 @@
 #include "tests/gateway.h"
 #include "tests/support.h"
 
-static struct gateway_process g;
-static struct e2e_redis r;
-static struct e2e_manager m;
-
-static int begin(int kind, const char *manager_options, const char *options)
-{
-    gw_start_all(&g, &r, &m, kind, manager_options, options);
-    return gw_connect(&g);
-}
-
 /* ---- commands and replies ---- */
 
 START_TEST(test_commands_as_arrays_and_as_lines)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\na\r\nb!\r\n", "+OK\r\n");
     gw_talk(fd, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", "$5\r\na\r\nb!\r\n");
     gw_talk(fd, "SET q \"two words\"\r\n", "+OK\r\n");
@@ -32,7 +22,7 @@ START_TEST(test_commands_as_arrays_and_as_lines)
     /* What asks for nothing is answered by nothing. */
     gw_talk(fd, "\r\n\r\n*0\r\n*-1\r\n   \r\nPING\r\n", "+PONG\r\n");
     gw_talk(fd, "*1\r\n$7\r\nNOTHING\r\n", "-ERR unknown command 'NOTHING'");
-    ck_assert_uint_ge(gw_counter(&g, "answered"), 7);
+    ck_assert_uint_ge(gw_counter(&gateway, "answered"), 7);
 }
 END_TEST
 
@@ -40,7 +30,7 @@ START_TEST(test_a_pipeline_is_answered_in_its_order)
 {
     enum { COUNT = 3000 };
     static char ask[COUNT * 40], want[COUNT * 16];
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     size_t a = 0, w = 0;
     for (int i = 1; i <= COUNT; i++) {
         a += (size_t)sprintf(ask + a, "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n");
@@ -51,13 +41,13 @@ START_TEST(test_a_pipeline_is_answered_in_its_order)
             w += (size_t)sprintf(want + w, "$-1\r\n");
         }
     }
-    uint64_t before = e2e_counter(&m, COUNTER_messages);
+    uint64_t before = e2e_counter(&manager, COUNTER_messages);
     gw_send(fd, ask);
     static char got[sizeof(want)];
     gw_read_bytes(fd, got, w);
     ck_assert(memcmp(got, want, w) == 0);
     /* Commands read together travel together. */
-    uint64_t messages = e2e_counter(&m, COUNTER_messages) - before;
+    uint64_t messages = e2e_counter(&manager, COUNTER_messages) - before;
     ck_assert_uint_lt(messages, COUNT / 5);
 }
 END_TEST
@@ -71,7 +61,7 @@ START_TEST(test_any_fragmentation)
         "*1\r\n$4\r\nEXEC\r\n*2\r\n$4\r\nECHO\r\n$0\r\n\r\n";
     static const char want[] = "+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n"
                                "*1\r\n$7\r\nv\r\n*1\r\n\r\n$0\r\n\r\n";
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     for (size_t i = 0; i < sizeof(ask) - 1; i++) {
         gw_send_bytes(fd, ask + i, 1);
         if (i % 7 == 0)
@@ -90,7 +80,7 @@ END_TEST
 START_TEST(test_large_values_pass)
 {
     enum { SIZE = 3000000 };
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     char *value = malloc(SIZE), *got = malloc(SIZE);
     ck_assert(value != NULL && got != NULL);
     for (size_t i = 0; i < SIZE; i++)
@@ -128,9 +118,9 @@ START_TEST(test_what_is_no_command_ends_the_connection)
         {"SET a 'b\r\n", "-ERR Protocol error: unbalanced quotes in "
                          "request\r\n"},
     };
-    close(begin(_i, NULL, NULL));
+    close(gw_begin(_i, NULL, NULL));
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        int fd = gw_connect(&g);
+        int fd = gw_connect(&gateway);
         /* What was asked before is answered. */
         gw_talk(fd, "PING\r\n", "+PONG\r\n");
         gw_send(fd, "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n");
@@ -142,12 +132,12 @@ START_TEST(test_what_is_no_command_ends_the_connection)
         close(fd);
     }
     /* A browser that was talked into it gets nothing. */
-    int fd = gw_connect(&g);
+    int fd = gw_connect(&gateway);
     gw_send(fd, "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nSET evil 1\r\n");
     ck_assert(gw_closes(fd));
     close(fd);
-    ck_assert_str_eq(e2e_redis_ask(&r, "EXISTS evil"), ":0\r\n");
-    ck_assert_uint_eq(gw_counter(&g, "protocol_errors"),
+    ck_assert_str_eq(e2e_redis_ask(&redis, "EXISTS evil"), ":0\r\n");
+    ck_assert_uint_eq(gw_counter(&gateway, "protocol_errors"),
                       sizeof(cases) / sizeof(cases[0]) + 1);
 }
 END_TEST
@@ -156,7 +146,7 @@ END_TEST
 
 START_TEST(test_client_select_quit)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "CLIENT GETNAME\r\n", "$-1\r\n");
     gw_talk(fd, "CLIENT SETNAME worker-7\r\n", "+OK\r\n");
     gw_talk(fd, "CLIENT GETNAME\r\n", "$8\r\nworker-7\r\n");
@@ -176,7 +166,7 @@ START_TEST(test_client_select_quit)
     gw_talk(fd, "SELECT x\r\n",
             "-ERR value is not an integer or out of range\r\n");
     /* Two clients have two names and two numbers. */
-    int other = gw_connect(&g);
+    int other = gw_connect(&gateway);
     gw_talk(other, "CLIENT GETNAME\r\n", "$-1\r\n");
     gw_send(fd, "CLIENT ID\r\n");
     char first[32];
@@ -194,12 +184,12 @@ END_TEST
 
 START_TEST(test_select_of_another_database)
 {
-    e2e_redis_start(&r, _i);
+    e2e_redis_start(&redis, _i);
     char uri[200];
-    snprintf(uri, sizeof(uri), "%s?db=5", e2e_uri(&r));
-    e2e_manager_start(&m, NULL, uri, NULL);
-    gw_start(&g, m.channel, NULL);
-    int fd = gw_connect(&g);
+    snprintf(uri, sizeof(uri), "%s?db=5", e2e_uri(&redis));
+    e2e_manager_start(&manager, NULL, uri, NULL);
+    gw_start(&gateway, manager.channel, NULL);
+    int fd = gw_connect(&gateway);
     gw_talk(fd, "SELECT 5\r\n", "+OK\r\n");
     gw_talk(fd, "SELECT 0\r\n",
             "-ERR SELECT 0: this channel is for database "
@@ -210,7 +200,7 @@ END_TEST
 
 START_TEST(test_client_reply)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "CLIENT REPLY SKIP\r\nINCR n\r\nINCR n\r\n", ":2\r\n");
     gw_talk(fd,
             "CLIENT REPLY OFF\r\nINCR n\r\nINCR n\r\nCLIENT GETNAME\r\n"
@@ -222,7 +212,7 @@ END_TEST
 
 START_TEST(test_requirepass)
 {
-    int fd = begin(_i, NULL, "--requirepass secret");
+    int fd = gw_begin(_i, NULL, "--requirepass secret");
     gw_talk(fd, "GET a\r\n", "-NOAUTH Authentication required.\r\n");
     gw_talk(fd, "MULTI\r\n", "-NOAUTH Authentication required.\r\n");
     gw_talk(fd, "AUTH wrong\r\n", "-WRONGPASS ");
@@ -235,12 +225,12 @@ START_TEST(test_requirepass)
     gw_talk(fd, "RESET\r\nPING\r\n",
             "+RESET\r\n-NOAUTH Authentication required.\r\n");
     gw_talk(fd, "AUTH default secret\r\nPING\r\n", "+OK\r\n+PONG\r\n");
-    int other = gw_connect(&g);
+    int other = gw_connect(&gateway);
     gw_talk(other, "HELLO 2 AUTH default secret SETNAME me\r\n", "*14\r\n");
     gw_read_until(other, "modules\r\n*0\r\n");
     gw_talk(other, "CLIENT GETNAME\r\n", "$2\r\nme\r\n");
     /* A stranger does not make the gateway hold much. */
-    int third = gw_connect(&g);
+    int third = gw_connect(&gateway);
     gw_talk(third, "*1000\r\n", "-ERR Protocol error: unauthenticated");
     ck_assert(gw_closes(third));
     /* GATEWAY wants a login, too. */
@@ -251,7 +241,7 @@ END_TEST
 
 START_TEST(test_auth_without_a_password)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "AUTH x\r\n", "-ERR AUTH <password> called without any");
     gw_read_until(fd, "\r\n");
     gw_talk(fd, "AUTH default x\r\nPING\r\n", "+OK\r\n+PONG\r\n");
@@ -261,7 +251,7 @@ END_TEST
 
 START_TEST(test_what_the_manager_refuses_says_so)
 {
-    int fd = begin(_i, "--deny FLUSHALL", NULL);
+    int fd = gw_begin(_i, "--deny FLUSHALL", NULL);
     gw_talk(fd, "FLUSHALL\r\n", "-MQREDIS invalid: ");
     gw_read_until(fd, "\r\n");
     gw_talk(fd, "MONITOR\r\nPING\r\n", "-MQREDIS invalid: ");
@@ -269,7 +259,7 @@ START_TEST(test_what_the_manager_refuses_says_so)
     gw_talk(fd, "WATCH k\r\nPING\r\n", "-MQREDIS invalid: WATCH");
     gw_read_until(fd, "+PONG\r\n");
     gw_talk(fd, "UNWATCH\r\n", "+OK\r\n");
-    ck_assert_uint_eq(gw_counter(&g, "failed"), 2);
+    ck_assert_uint_eq(gw_counter(&gateway, "failed"), 2);
 }
 END_TEST
 
@@ -277,7 +267,7 @@ END_TEST
 
 START_TEST(test_resp3_is_refused_where_replies_are_resp2)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "HELLO 3\r\n", "-NOPROTO unsupported protocol version");
     gw_read_until(fd, "\r\n");
     gw_talk(fd, "HELLO 4\r\nHELLO x\r\n",
@@ -292,8 +282,8 @@ END_TEST
 
 START_TEST(test_both_protocols_side_by_side)
 {
-    int two = begin(E2E_REDIS, "--resp 3", NULL);
-    int three = gw_connect(&g);
+    int two = gw_begin(E2E_REDIS, "--resp 3", NULL);
+    int three = gw_connect(&gateway);
     gw_talk(three, "HELLO 3\r\n", "%7\r\n$6\r\nserver\r\n");
     gw_read_until(three, "$7\r\nmodules\r\n*0\r\n");
     gw_talk(two, "HSET h a 1 b 2\r\n", ":2\r\n");
@@ -333,11 +323,11 @@ END_TEST
 
 START_TEST(test_multi_and_exec)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "MULTI\r\n", "+OK\r\n");
     gw_talk(fd, "SET k 1\r\n", "+QUEUED\r\n");
     /* Nothing is executed before EXEC, nor seen by others. */
-    ck_assert_str_eq(e2e_redis_ask(&r, "EXISTS k"), ":0\r\n");
+    ck_assert_str_eq(e2e_redis_ask(&redis, "EXISTS k"), ":0\r\n");
     gw_talk(fd, "INCR k\r\nLPUSH k x\r\nEXEC\r\nGET k\r\n",
             "+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n:2\r\n-WRONGTYPE");
     gw_read_until(fd, "$1\r\n2\r\n");
@@ -355,9 +345,9 @@ START_TEST(test_multi_and_exec)
     /* A connection that ends within MULTI leaves nothing. */
     gw_talk(fd, "MULTI\r\nSET k lost\r\n", "+OK\r\n+QUEUED\r\n");
     close(fd);
-    fd = gw_connect(&g);
+    fd = gw_connect(&gateway);
     gw_talk(fd, "GET k\r\n", "$1\r\n3\r\n");
-    ck_assert_uint_eq(gw_counter(&g, "transactions"), 3);
+    ck_assert_uint_eq(gw_counter(&gateway, "transactions"), 3);
 }
 END_TEST
 
@@ -365,7 +355,7 @@ START_TEST(test_a_bad_command_spoils_the_transaction)
 {
     static const char abort[] = "-EXECABORT Transaction discarded because of "
                                 "previous errors.\r\n";
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "MULTI\r\nSET k 1\r\nNONSENSE a b\r\n",
             "+OK\r\n+QUEUED\r\n-ERR unknown command 'NONSENSE'");
     gw_read_until(fd, "\r\n");
@@ -389,7 +379,7 @@ END_TEST
 START_TEST(test_transactions_do_not_mix)
 {
     enum { ROUNDS = 200 };
-    int a = begin(_i, NULL, NULL), b = gw_connect(&g);
+    int a = gw_begin(_i, NULL, NULL), b = gw_connect(&gateway);
     for (int i = 0; i < ROUNDS; i++) {
         char want[100];
         gw_send(a, "MULTI\r\nINCR x\r\nINCR x\r\nEXEC\r\n");
@@ -509,20 +499,20 @@ END_TEST
 START_TEST(test_the_socket_is_for_its_owner)
 {
     struct stat st;
-    close(begin(E2E_MQREDIS, NULL, "--port 0"));
-    ck_assert_int_eq(stat(g.path, &st), 0);
+    close(gw_begin(E2E_MQREDIS, NULL, "--port 0"));
+    ck_assert_int_eq(stat(gateway.path, &st), 0);
     ck_assert_int_eq(st.st_mode & 0777, 0600);
-    int fd = gw_connect_tcp(&g);
+    int fd = gw_connect_tcp(&gateway);
     gw_talk(fd, "PING\r\n", "+PONG\r\n");
     close(fd);
-    ck_assert_int_eq(gw_stop(&g), 0);
+    ck_assert_int_eq(gw_stop(&gateway), 0);
     /* Root may give it any group, others their own. */
     gid_t group = geteuid() == 0 ? 1 : getegid();
     char options[64];
     snprintf(options, sizeof(options), "--mode 660 --group %u",
              (unsigned)group);
-    gw_start(&g, m.channel, options);
-    ck_assert_int_eq(stat(g.path, &st), 0);
+    gw_start(&gateway, manager.channel, options);
+    ck_assert_int_eq(stat(gateway.path, &st), 0);
     ck_assert_int_eq(st.st_mode & 0777, 0660);
     ck_assert_uint_eq(st.st_gid, group);
 }

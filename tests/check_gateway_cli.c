@@ -11,15 +11,11 @@
 #include "tests/gateway.h"
 #include "tests/support.h"
 
-static struct gateway_process g;
-static struct e2e_redis r;
-static struct e2e_manager m;
-
 static int begin(int kind, const char *manager_options, const char *options)
 {
-    gw_start_all(&g, &r, &m, kind, manager_options, options);
-    setenv("SOCKET", g.path, 1);
-    return gw_connect(&g);
+    int fd = gw_begin(kind, manager_options, options);
+    setenv("SOCKET", gateway.path, 1);
+    return fd;
 }
 
 /* Runs a shell script. */
@@ -62,7 +58,7 @@ START_TEST(test_redis_cli)
         return;
     close(begin(_i, NULL, "--port 0"));
     EXPECT("OK\n", "redis-cli -s $SOCKET SET k 'a b'");
-    EXPECT("a b\n", "redis-cli -p %d GET k", g.port);
+    EXPECT("a b\n", "redis-cli -p %d GET k", gateway.port);
     EXPECT("OK\nQUEUED\nQUEUED\n2\n3\n",
            "printf 'MULTI\\nINCRBY n 2\\nINCR n\\nEXEC\\n' | "
            "redis-cli -s $SOCKET");
@@ -120,7 +116,7 @@ START_TEST(test_redis_cli_subscribes)
     ck_assert(prints("hello"));
     kill(pid, SIGTERM);
     support_join(pid);
-    ck_assert(UNTIL(gw_counter(&g, "topics") == 0));
+    ck_assert(UNTIL(gw_counter(&gateway, "topics") == 0));
     close(fd);
 }
 END_TEST
@@ -138,9 +134,9 @@ START_TEST(test_redis_benchmark)
     o = sh("redis-benchmark -s $SOCKET -c 50 -n 5000 -q -t set,get 2>&1 | "
            "tr '\\r' '\\n' | grep -c 'requests per second'");
     ck_assert_int_ge(atoi(o->text), 2);
-    ck_assert_uint_eq(gw_counter(&g, "failed"), 0);
-    ck_assert_uint_eq(gw_counter(&g, "inflight"), 0);
-    ck_assert(UNTIL(e2e_balanced(&m)));
+    ck_assert_uint_eq(gw_counter(&gateway, "failed"), 0);
+    ck_assert_uint_eq(gw_counter(&gateway, "inflight"), 0);
+    ck_assert(UNTIL(e2e_balanced(&manager)));
 }
 END_TEST
 
@@ -148,7 +144,7 @@ END_TEST
 
 START_TEST(test_subscriptions_of_resp2)
 {
-    int fd = begin(_i, NULL, NULL), other = gw_connect(&g);
+    int fd = begin(_i, NULL, NULL), other = gw_connect(&gateway);
     gw_talk(fd, "SUBSCRIBE a b\r\n",
             "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
             "*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n");
@@ -174,7 +170,7 @@ START_TEST(test_subscriptions_of_resp2)
     gw_talk(fd, "UNSUBSCRIBE\r\n", "*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:1\r\n");
     gw_talk(fd, "PUNSUBSCRIBE\r\nPING\r\n",
             "*3\r\n$12\r\npunsubscribe\r\n$2\r\nn*\r\n:0\r\n+PONG\r\n");
-    ck_assert(UNTIL(gw_counter(&g, "topics") == 0));
+    ck_assert(UNTIL(gw_counter(&gateway, "topics") == 0));
     close(fd);
     close(other);
 }
@@ -199,7 +195,7 @@ START_TEST(test_subscriptions_of_resp3)
     size_t before = (size_t)(at - got);
     ck_assert(before % 4 == 0 || before == sizeof(replies) - 1);
     gw_talk(fd, "RESET\r\nPING\r\n", "+RESET\r\n+PONG\r\n");
-    ck_assert(UNTIL(gw_counter(&g, "topics") == 0));
+    ck_assert(UNTIL(gw_counter(&gateway, "topics") == 0));
     close(fd);
 }
 END_TEST
@@ -211,13 +207,13 @@ START_TEST(test_many_subscribers_one_stream)
     fd[0] = begin(_i, NULL, NULL);
     for (int i = 0; i < CLIENTS; i++) {
         if (i > 0)
-            fd[i] = gw_connect(&g);
+            fd[i] = gw_connect(&gateway);
         gw_send(fd[i], "SUBSCRIBE all\r\n");
     }
     for (int i = 0; i < CLIENTS; i++)
         gw_expect(fd[i], "*3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n");
-    ck_assert_uint_eq(e2e_gauge(&m, GAUGE_subscribers), 1);
-    int other = gw_connect(&g);
+    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_subscribers), 1);
+    int other = gw_connect(&gateway);
     for (int n = 0; n < MESSAGES; n++) {
         char ask[64];
         snprintf(ask, sizeof(ask), "PUBLISH all m%03d\r\n", n);
@@ -233,14 +229,14 @@ START_TEST(test_many_subscribers_one_stream)
     }
     for (int i = 0; i < CLIENTS; i++)
         close(fd[i]);
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_subscribers) == 0));
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_subscribers) == 0));
 }
 END_TEST
 
 START_TEST(test_a_subscriber_that_does_not_read_is_cut)
 {
     int slow = begin(_i, NULL, "--output-buffer 300000");
-    int quick = gw_connect(&g), other = gw_connect(&g);
+    int quick = gw_connect(&gateway), other = gw_connect(&gateway);
     gw_talk(slow, "SUBSCRIBE a\r\n",
             "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
     gw_talk(quick, "SUBSCRIBE a\r\n",
@@ -258,7 +254,7 @@ START_TEST(test_a_subscriber_that_does_not_read_is_cut)
         gw_expect(other, ":1\r\n");
         gw_expect(quick, "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$10000\r\n");
         gw_read_bytes(quick, message, 10002);
-        cut = i % 20 == 19 && gw_counter(&g, "cut_output") == 1;
+        cut = i % 20 == 19 && gw_counter(&gateway, "cut_output") == 1;
     }
     ck_assert(cut);
     ck_assert(gw_closes(slow));
@@ -270,21 +266,21 @@ END_TEST
 /* A gap cannot be told, so the connection ends; and then it all works again. */
 START_TEST(test_subscribers_are_cut_when_the_manager_dies)
 {
-    int fd = begin(_i, NULL, NULL), plain = gw_connect(&g);
+    int fd = begin(_i, NULL, NULL), plain = gw_connect(&gateway);
     gw_talk(fd, "SUBSCRIBE a\r\n",
             "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
     gw_talk(plain, "PING\r\n", "+PONG\r\n");
-    e2e_manager_kill(&m);
+    e2e_manager_kill(&manager);
     ck_assert(gw_closes(fd));
     close(fd);
-    ck_assert(e2e_guardian_gone(&m));
-    e2e_manager_start(&m, m.channel, e2e_uri(&r), NULL);
-    fd = gw_connect(&g);
+    ck_assert(e2e_guardian_gone(&manager));
+    e2e_manager_start(&manager, manager.channel, e2e_uri(&redis), NULL);
+    fd = gw_connect(&gateway);
     gw_talk(fd, "SUBSCRIBE a\r\n",
             "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
     gw_talk(plain, "PUBLISH a x\r\n", ":1\r\n");
     gw_expect(fd, "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n");
-    ck_assert_uint_eq(gw_counter(&g, "cut_gap"), 1);
+    ck_assert_uint_eq(gw_counter(&gateway, "cut_gap"), 1);
 }
 END_TEST
 
@@ -303,8 +299,8 @@ START_TEST(test_bounds_and_refusals_of_subscriptions)
     gw_talk(fd, "SUBSCRIBE c\r\n",
             "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:2\r\n");
     close(fd);
-    ck_assert(UNTIL(gw_counter(&g, "topics") == 0));
-    fd = gw_connect(&g);
+    ck_assert(UNTIL(gw_counter(&gateway, "topics") == 0));
+    fd = gw_connect(&gateway);
     gw_talk(fd, "SUBSCRIBE d\r\n",
             "*3\r\n$9\r\nsubscribe\r\n$1\r\nd\r\n:1\r\n");
     close(fd);

@@ -9,8 +9,6 @@
 #include "tests/gateway.h"
 #include "tests/script.h"
 
-static struct gateway_process gateway;
-
 /* Starts a gateway on both transports, and tells the script where it is. */
 static void prepare(const char *transport, const char *resp)
 {

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,24 +13,14 @@
 #include "tests/gateway.h"
 #include "tests/support.h"
 
-static struct gateway_process g;
-static struct e2e_redis r;
-static struct e2e_manager m;
-
-static int begin(int kind, const char *manager_options, const char *options)
-{
-    gw_start_all(&g, &r, &m, kind, manager_options, options);
-    return gw_connect(&g);
-}
-
 /* ---- the other side of the channel ---- */
 
 START_TEST(test_without_a_manager_and_with_one_again)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "SET k 1\r\n", "+OK\r\n");
-    e2e_manager_kill(&m);
-    ck_assert(e2e_guardian_gone(&m));
+    e2e_manager_kill(&manager);
+    ck_assert(e2e_guardian_gone(&manager));
     gw_talk(fd, "GET k\r\nCLIENT GETNAME\r\n", "-MQREDIS unavailable: ");
     gw_read_until(fd, "$-1\r\n");
     gw_talk(fd, "MULTI\r\nGET k\r\nEXEC\r\n",
@@ -39,7 +28,7 @@ START_TEST(test_without_a_manager_and_with_one_again)
     gw_read_until(fd, "\r\n");
     gw_talk(fd, "SUBSCRIBE x\r\n", "-MQREDIS unavailable: ");
     gw_read_until(fd, "\r\n");
-    e2e_manager_start(&m, m.channel, e2e_uri(&r), NULL);
+    e2e_manager_start(&manager, manager.channel, e2e_uri(&redis), NULL);
     gw_talk(fd, "GET k\r\n", "$1\r\n1\r\n");
     gw_talk(fd, "BLPOP none 0.01\r\n", "*-1\r\n");
     close(fd);
@@ -52,16 +41,16 @@ START_TEST(test_manager_killed_under_load)
 {
     enum { CLIENTS = 8, COMMANDS = 400 };
     int fd[CLIENTS];
-    fd[0] = begin(_i, NULL, NULL);
+    fd[0] = gw_begin(_i, NULL, NULL);
     for (int i = 1; i < CLIENTS; i++)
-        fd[i] = gw_connect(&g);
-    kill(r.at.pid, SIGSTOP);
+        fd[i] = gw_connect(&gateway);
+    kill(redis.at.pid, SIGSTOP);
     for (int i = 0; i < CLIENTS; i++) {
         for (int n = 0; n < COMMANDS; n++)
             gw_send(fd[i], "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n");
     }
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) > 0));
-    e2e_manager_kill(&m);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) > 0));
+    e2e_manager_kill(&manager);
     size_t lost = 0, unavailable = 0;
     for (int i = 0; i < CLIENTS; i++) {
         static char line[2048];
@@ -78,20 +67,20 @@ START_TEST(test_manager_killed_under_load)
     }
     ck_assert_uint_eq(lost + unavailable, CLIENTS * COMMANDS);
     ck_assert_uint_gt(lost, 0);
-    kill(r.at.pid, SIGCONT);
-    ck_assert(e2e_guardian_gone(&m));
-    e2e_manager_start(&m, m.channel, e2e_uri(&r), NULL);
+    kill(redis.at.pid, SIGCONT);
+    ck_assert(e2e_guardian_gone(&manager));
+    e2e_manager_start(&manager, manager.channel, e2e_uri(&redis), NULL);
     for (int i = 0; i < CLIENTS; i++)
         gw_talk(fd[i], "PING\r\n", "+PONG\r\n");
-    ck_assert_uint_eq(gw_counter(&g, "inflight"), 0);
-    ck_assert_uint_eq(gw_counter(&g, "failed"), CLIENTS * COMMANDS);
-    ck_assert(gw_balanced(&g));
+    ck_assert_uint_eq(gw_counter(&gateway, "inflight"), 0);
+    ck_assert_uint_eq(gw_counter(&gateway, "failed"), CLIENTS * COMMANDS);
+    ck_assert(gw_balanced(&gateway));
 }
 END_TEST
 
 START_TEST(test_a_takeover_fails_nothing)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     struct e2e_manager next;
     char want[32];
     int n = 0;
@@ -99,12 +88,12 @@ START_TEST(test_a_takeover_fails_nothing)
         snprintf(want, sizeof(want), ":%d\r\n", n + 1);
         gw_talk(fd, "INCR n\r\n", want);
     }
-    e2e_manager_launch(&next, m.channel, e2e_uri(&r), "--takeover");
+    e2e_manager_launch(&next, manager.channel, e2e_uri(&redis), "--takeover");
     for (; n < 500; n++) {
         snprintf(want, sizeof(want), ":%d\r\n", n + 1);
         gw_talk(fd, "INCR n\r\n", want);
     }
-    ck_assert_int_eq(support_join(m.pid), 0);
+    ck_assert_int_eq(support_join(manager.pid), 0);
     gw_talk(fd, "PING\r\n", "+PONG\r\n");
     close(fd);
 }
@@ -115,16 +104,16 @@ END_TEST
 START_TEST(test_a_full_channel_stops_reading)
 {
     enum { COMMANDS = 60000 };
-    int fd = begin(_i, "--msgsize 1024",
-                   "--client-inflight 100000 "
-                   "--max-inflight 100000");
+    int fd = gw_begin(_i, "--msgsize 1024",
+                      "--client-inflight 100000 "
+                      "--max-inflight 100000");
     static const char one[] = "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n";
     size_t size = sizeof(one) - 1;
     char *ask = malloc(COMMANDS * size);
     ck_assert_ptr_nonnull(ask);
     for (size_t i = 0; i < COMMANDS; i++)
         memcpy(ask + i * size, one, size);
-    kill(m.pid, SIGSTOP);
+    kill(manager.pid, SIGSTOP);
     /* What the gateway does not read fills the socket. */
     size_t sent = 0;
     while (sent < COMMANDS * size) {
@@ -137,7 +126,7 @@ START_TEST(test_a_full_channel_stops_reading)
     }
     ck_assert_uint_lt(sent, COMMANDS * size);
     ck_assert(gw_silent(fd, 0));
-    kill(m.pid, SIGCONT);
+    kill(manager.pid, SIGCONT);
     size_t whole = sent / size, got = 0;
     char *answer = malloc(COMMANDS * 10), *want = malloc(COMMANDS * 10);
     ck_assert(answer != NULL && want != NULL);
@@ -145,7 +134,7 @@ START_TEST(test_a_full_channel_stops_reading)
         got += (size_t)sprintf(want + got, ":%zu\r\n", i);
     gw_read_bytes(fd, answer, got);
     ck_assert(memcmp(answer, want, got) == 0);
-    ck_assert_uint_gt(gw_counter(&g, "pauses"), 0);
+    ck_assert_uint_gt(gw_counter(&gateway, "pauses"), 0);
     free(ask);
     free(answer);
     free(want);
@@ -154,12 +143,12 @@ END_TEST
 
 START_TEST(test_out_of_time)
 {
-    int fd = begin(_i, NULL, "--timeout 200");
+    int fd = gw_begin(_i, NULL, "--timeout 200");
     gw_talk(fd, "PING\r\n", "+PONG\r\n");
-    kill(r.at.pid, SIGSTOP);
+    kill(redis.at.pid, SIGSTOP);
     gw_talk(fd, "INCR n\r\n", "-MQREDIS lost: ");
     gw_read_until(fd, "\r\n");
-    kill(r.at.pid, SIGCONT);
+    kill(redis.at.pid, SIGCONT);
     gw_talk(fd, "PING\r\n", "+PONG\r\n");
     close(fd);
 }
@@ -171,9 +160,9 @@ START_TEST(test_five_hundred_connections)
 {
     enum { CLIENTS = 500, ROUNDS = 3 };
     static int fd[CLIENTS];
-    fd[0] = begin(_i, NULL, NULL);
+    fd[0] = gw_begin(_i, NULL, NULL);
     for (int i = 1; i < CLIENTS; i++)
-        fd[i] = gw_connect(&g);
+        fd[i] = gw_connect(&gateway);
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < CLIENTS; i++) {
             char ask[200];
@@ -193,14 +182,14 @@ START_TEST(test_five_hundred_connections)
             gw_expect(fd[i], want);
         }
     }
-    ck_assert_uint_eq(gw_counter(&g, "clients"), CLIENTS + 1);
+    ck_assert_uint_eq(gw_counter(&gateway, "clients"), CLIENTS + 1);
     for (int i = 0; i < CLIENTS; i++)
         close(fd[i]);
-    ck_assert(UNTIL(gw_counter(&g, "clients") == 1));
-    ck_assert_uint_eq(gw_counter(&g, "buffered_bytes"), 0);
+    ck_assert(UNTIL(gw_counter(&gateway, "clients") == 1));
+    ck_assert_uint_eq(gw_counter(&gateway, "buffered_bytes"), 0);
     if (_i == E2E_REDIS) {
         /* One connection for all of them, at Redis. */
-        const char *list = e2e_redis_ask(&r, "INFO clients");
+        const char *list = e2e_redis_ask(&redis, "INFO clients");
         ck_assert_msg(strstr(list, "connected_clients:") != NULL, "%s", list);
         int at_redis = atoi(strstr(list, "connected_clients:") + 18);
         ck_assert_int_le(at_redis, 4);
@@ -225,14 +214,14 @@ START_TEST(test_clients_that_vanish)
         "HELLO 2\r\nCLIENT SETNAME x\r\nPING\r\n",
     };
     enum { ASKS = sizeof(asks) / sizeof(asks[0]) };
-    int steady = begin(_i, NULL, NULL);
+    int steady = gw_begin(_i, NULL, NULL);
     for (int i = 0; i < 200; i++)
         gw_send(steady, "RPUSH l 0123456789\r\n");
     gw_read_until(steady, ":200\r\n");
     for (int round = 0; round < ROUNDS; round++) {
         int fd[CLIENTS];
         for (int i = 0; i < CLIENTS; i++) {
-            fd[i] = gw_connect(&g);
+            fd[i] = gw_connect(&gateway);
             gw_send(fd[i], asks[(round * 7 + i) % ASKS]);
         }
         if (round % 3 == 0)
@@ -240,23 +229,23 @@ START_TEST(test_clients_that_vanish)
         for (int i = 0; i < CLIENTS; i++)
             close(fd[i]);
     }
-    ck_assert(UNTIL(gw_counter(&g, "clients") == 2));
-    ck_assert(UNTIL(gw_counter(&g, "inflight") == 0));
-    ck_assert_uint_eq(gw_counter(&g, "topics"), 0);
-    ck_assert_uint_eq(gw_counter(&g, "buffered_bytes"), 0);
-    ck_assert(gw_balanced(&g));
-    ck_assert(UNTIL(e2e_balanced(&m)));
+    ck_assert(UNTIL(gw_counter(&gateway, "clients") == 2));
+    ck_assert(UNTIL(gw_counter(&gateway, "inflight") == 0));
+    ck_assert_uint_eq(gw_counter(&gateway, "topics"), 0);
+    ck_assert_uint_eq(gw_counter(&gateway, "buffered_bytes"), 0);
+    ck_assert(gw_balanced(&gateway));
+    ck_assert(UNTIL(e2e_balanced(&manager)));
     gw_talk(steady, "PING\r\n", "+PONG\r\n");
-    ck_assert_int_eq(gw_stop(&g), 0);
+    ck_assert_int_eq(gw_stop(&gateway), 0);
 }
 END_TEST
 
 START_TEST(test_one_client_too_many)
 {
-    int first = begin(_i, NULL, "--max-clients 2");
-    int second = gw_connect(&g);
+    int first = gw_begin(_i, NULL, "--max-clients 2");
+    int second = gw_connect(&gateway);
     gw_talk(second, "PING\r\n", "+PONG\r\n");
-    int third = gw_connect(&g);
+    int third = gw_connect(&gateway);
     gw_expect(third, "-ERR max number of clients reached\r\n");
     ck_assert(gw_closes(third));
     close(third);
@@ -264,7 +253,7 @@ START_TEST(test_one_client_too_many)
     /* When one has left, another may come. */
     bool in = false;
     for (int i = 0; !in && i < 200; i++) {
-        int fd = gw_connect(&g);
+        int fd = gw_connect(&gateway);
         char answer[8] = "";
         ck_assert_int_gt(
             (int)send(fd, "PING\r\n", 6, MSG_NOSIGNAL | MSG_DONTWAIT), -2);
@@ -286,8 +275,8 @@ END_TEST
 START_TEST(test_a_slow_reader_is_not_read)
 {
     enum { SIZE = 100000, COMMANDS = 3000 };
-    int slow = begin(_i, NULL, "--output-pause 262144 --client-inflight 20");
-    int quick = gw_connect(&g);
+    int slow = gw_begin(_i, NULL, "--output-pause 262144 --client-inflight 20");
+    int quick = gw_connect(&gateway);
     char *value = malloc(SIZE + 1);
     ck_assert_ptr_nonnull(value);
     memset(value, 'v', SIZE);
@@ -302,7 +291,7 @@ START_TEST(test_a_slow_reader_is_not_read)
     gw_send(slow, ask);
     for (int i = 0; i < 200; i++)
         gw_talk(quick, "PING\r\n", "+PONG\r\n");
-    ck_assert_uint_lt(gw_counter(&g, "buffered_bytes"), 12 << 20);
+    ck_assert_uint_lt(gw_counter(&gateway, "buffered_bytes"), 12 << 20);
     /* Late, but all of it, in order. */
     char *got = malloc(SIZE);
     ck_assert_ptr_nonnull(got);
@@ -312,18 +301,18 @@ START_TEST(test_a_slow_reader_is_not_read)
         ck_assert(memcmp(got, value, SIZE) == 0);
         gw_expect(slow, "\r\n");
     }
-    ck_assert_uint_eq(gw_counter(&g, "cut_output"), 0);
+    ck_assert_uint_eq(gw_counter(&gateway, "cut_output"), 0);
     free(got);
     free(value);
     close(slow);
-    ck_assert(UNTIL(gw_counter(&g, "clients") == 2));
-    ck_assert_uint_eq(gw_counter(&g, "inflight"), 0);
+    ck_assert(UNTIL(gw_counter(&gateway, "clients") == 2));
+    ck_assert_uint_eq(gw_counter(&gateway, "inflight"), 0);
 }
 END_TEST
 
 START_TEST(test_bounds_of_buffers)
 {
-    int fd = begin(_i, NULL, "--query-buffer 20000");
+    int fd = gw_begin(_i, NULL, "--query-buffer 20000");
     /* A command too long. */
     gw_send(fd, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$900000\r\n");
     char part[10000];
@@ -334,9 +323,9 @@ START_TEST(test_bounds_of_buffers)
     }
     ck_assert(gw_closes(fd));
     close(fd);
-    ck_assert_uint_eq(gw_counter(&g, "cut_query"), 1);
+    ck_assert_uint_eq(gw_counter(&gateway, "cut_query"), 1);
     /* A transaction too long. */
-    fd = gw_connect(&g);
+    fd = gw_connect(&gateway);
     gw_talk(fd, "MULTI\r\n", "+OK\r\n");
     for (int i = 0; i < 3; i++) {
         gw_send(fd, "*3\r\n$3\r\nSET\r\n$1\r\nt\r\n$10000\r\n");
@@ -356,17 +345,18 @@ END_TEST
 START_TEST(test_replies_that_nobody_reads)
 {
     enum { COMMANDS = 3000 };
-    int slow = begin(_i, NULL, "--buffers-total 8m"), quick = gw_connect(&g);
+    int slow = gw_begin(_i, NULL, "--buffers-total 8m"),
+        quick = gw_connect(&gateway);
     static char ask[COMMANDS * 7 + 1];
     for (int i = 0; i < COMMANDS; i++)
         memcpy(ask + (size_t)i * 7, "GET k\r\n", 7);
     gw_talk(quick, "SETRANGE k 99999 x\r\n", ":100000\r\n");
     gw_send(slow, ask);
-    ck_assert(UNTIL(gw_counter(&g, "cut_total") == 1));
+    ck_assert(UNTIL(gw_counter(&gateway, "cut_total") == 1));
     ck_assert(gw_closes(slow));
     gw_talk(quick, "PING\r\n", "+PONG\r\n");
-    ck_assert(UNTIL(gw_counter(&g, "buffered_bytes") == 0));
-    ck_assert_uint_eq(gw_counter(&g, "inflight"), 0);
+    ck_assert(UNTIL(gw_counter(&gateway, "buffered_bytes") == 0));
+    ck_assert_uint_eq(gw_counter(&gateway, "inflight"), 0);
 }
 END_TEST
 
@@ -374,138 +364,22 @@ START_TEST(test_all_buffers_together)
 {
     enum { CLIENTS = 20 };
     int fd[CLIENTS];
-    fd[0] = begin(E2E_MQREDIS, NULL, "--buffers-total 1000000");
+    fd[0] = gw_begin(E2E_MQREDIS, NULL, "--buffers-total 1000000");
     char part[60000];
     memset(part, 'x', sizeof(part));
     for (int i = 0; i < CLIENTS; i++) {
         if (i > 0)
-            fd[i] = gw_connect(&g);
+            fd[i] = gw_connect(&gateway);
         gw_send(fd[i], "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$900000\r\n");
         if (send(fd[i], part, sizeof(part), MSG_NOSIGNAL) < 0)
             ck_assert_int_eq(errno, EPIPE);
     }
-    ck_assert(UNTIL(gw_counter(&g, "cut_total") > 0));
-    ck_assert_uint_lt(gw_counter(&g, "buffered_bytes"), 1100000);
+    ck_assert(UNTIL(gw_counter(&gateway, "cut_total") > 0));
+    ck_assert_uint_lt(gw_counter(&gateway, "buffered_bytes"), 1100000);
     for (int i = 0; i < CLIENTS; i++)
         close(fd[i]);
-    ck_assert(UNTIL(gw_counter(&g, "clients") == 1));
-    ck_assert_uint_eq(gw_counter(&g, "buffered_bytes"), 0);
-}
-END_TEST
-
-/* ---- blocking ---- */
-
-START_TEST(test_blocking_commands_block_one_client)
-{
-    int waits = begin(_i, NULL, NULL), other = gw_connect(&g);
-    /* What follows it is executed after it. */
-    gw_send(waits, "INCR n\r\nBLPOP list 0\r\nINCR n\r\n");
-    gw_expect(waits, ":1\r\n");
-    ck_assert(gw_silent(waits, 50));
-    gw_talk(other, "INCR n\r\n", ":2\r\n");
-    gw_talk(other, "RPUSH list a\r\n", ":1\r\n");
-    gw_expect(waits, "*2\r\n$4\r\nlist\r\n$1\r\na\r\n:3\r\n");
-    gw_talk(waits, "BLPOP list 0.05\r\n", "*-1\r\n");
-    close(waits);
-    close(other);
-}
-END_TEST
-
-/* Who left is not given what comes later. */
-START_TEST(test_a_client_that_leaves_cancels_what_blocks)
-{
-    enum { CLIENTS = 10 };
-    int fd[CLIENTS];
-    fd[0] = begin(_i, NULL, NULL);
-    for (int i = 0; i < CLIENTS; i++) {
-        if (i > 0)
-            fd[i] = gw_connect(&g);
-        gw_send(fd[i], "BLPOP list 0\r\n");
-    }
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == CLIENTS));
-    for (int i = 0; i < CLIENTS; i++) {
-        if (i % 2 == 0)
-            close(fd[i]);
-    }
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == CLIENTS / 2));
-    ck_assert_uint_eq(gw_counter(&g, "cancelled"), CLIENTS / 2);
-    ck_assert(gw_balanced(&g));
-    int other = gw_connect(&g);
-    gw_talk(other, "RPUSH list a b c d e f\r\n", ":6\r\n");
-    for (int i = 1; i < CLIENTS; i += 2)
-        gw_expect(fd[i], "*2\r\n$4\r\nlist\r\n$1\r\n");
-    gw_talk(other, "LLEN list\r\n", ":1\r\n");
-}
-END_TEST
-
-/* It has said all and then waits: for what may never come, in vain; for the
- * rest of its answers, not. */
-START_TEST(test_a_client_that_says_no_more)
-{
-    int fd = begin(_i, NULL, NULL);
-    gw_send(fd, "MULTI\r\nINCR n\r\nEXEC\r\nINCR n\r\n");
-    shutdown(fd, SHUT_WR);
-    gw_expect(fd, "+OK\r\n+QUEUED\r\n*1\r\n:1\r\n:2\r\n");
-    ck_assert(gw_closes(fd));
-    close(fd);
-    fd = gw_connect(&g);
-    gw_send(fd, "INCR n\r\nBLPOP list 0\r\n");
-    shutdown(fd, SHUT_WR);
-    gw_expect(fd, ":3\r\n");
-    ck_assert(gw_closes(fd));
-    close(fd);
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == 0));
-    e2e_redis_ask(&r, "RPUSH list x");
-    ck_assert_int_eq(e2e_redis_integer(&r, "LLEN list"), 1);
-}
-END_TEST
-
-/* What stands behind a command that waits for its turn is not read. */
-START_TEST(test_a_command_that_waits_holds_the_rest)
-{
-    enum { SIZE = 4000000 };
-    int fd = begin(_i, NULL, NULL);
-    kill(r.at.pid, SIGSTOP);
-    gw_send(fd, "INCR n\r\nBLPOP list 0.01\r\n");
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == 1));
-    char *rest = malloc(SIZE);
-    ck_assert_ptr_nonnull(rest);
-    for (size_t i = 0; i < SIZE; i += 8)
-        memcpy(rest + i, "DECR n\r\n", 8);
-    size_t sent = 0;
-    for (;;) {
-        struct pollfd p = {.fd = fd, .events = POLLOUT};
-        if (poll(&p, 1, 300) == 0 || sent == SIZE)
-            break;
-        ssize_t n = send(fd, rest + sent, SIZE - sent, MSG_DONTWAIT);
-        sent += n > 0 ? (size_t)n : 0;
-    }
-    ck_assert_uint_lt(sent, SIZE);
-    ck_assert_uint_lt(gw_counter(&g, "buffered_bytes"), 300000);
-    kill(r.at.pid, SIGCONT);
-    gw_expect(fd, ":1\r\n*-1\r\n:0\r\n");
-    free(rest);
-}
-END_TEST
-
-/* More than one handle's usual window. */
-START_TEST(test_many_blocked_do_not_hold_up_others)
-{
-    enum { CLIENTS = 100 };
-    int fd[CLIENTS];
-    fd[0] = begin(_i, "--dedicated-connections 128", NULL);
-    for (int i = 0; i < CLIENTS; i++) {
-        if (i > 0)
-            fd[i] = gw_connect(&g);
-        gw_send(fd[i], "BLPOP list 0\r\n");
-    }
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == CLIENTS));
-    int other = gw_connect(&g);
-    gw_talk(other, "PING\r\n", "+PONG\r\n");
-    for (int i = 0; i < CLIENTS; i++)
-        gw_send(other, "RPUSH list x\r\n");
-    for (int i = 0; i < CLIENTS; i++)
-        gw_expect(fd[i], "*2\r\n$4\r\nlist\r\n$1\r\nx\r\n");
+    ck_assert(UNTIL(gw_counter(&gateway, "clients") == 1));
+    ck_assert_uint_eq(gw_counter(&gateway, "buffered_bytes"), 0);
 }
 END_TEST
 
@@ -513,76 +387,76 @@ END_TEST
 
 START_TEST(test_sigterm_answers_what_is_in_flight)
 {
-    int fd = begin(_i, NULL, NULL), blocked = gw_connect(&g);
-    int idle = gw_connect(&g);
+    int fd = gw_begin(_i, NULL, NULL), blocked = gw_connect(&gateway);
+    int idle = gw_connect(&gateway);
     gw_talk(idle, "PING\r\n", "+PONG\r\n");
     gw_send(blocked, "BLPOP none 0\r\n");
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == 1));
-    kill(r.at.pid, SIGSTOP);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 1));
+    kill(redis.at.pid, SIGSTOP);
     gw_send(fd, "INCR n\r\nINCR n\r\n");
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == 3));
-    kill(g.pid, SIGTERM);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 3));
+    kill(gateway.pid, SIGTERM);
     ck_assert(gw_closes(idle));
     ck_assert(gw_closes(blocked));
-    ck_assert_int_ne(access(g.path, F_OK), 0);
-    kill(r.at.pid, SIGCONT);
+    ck_assert_int_ne(access(gateway.path, F_OK), 0);
+    kill(redis.at.pid, SIGCONT);
     gw_expect(fd, ":1\r\n:2\r\n");
     ck_assert(gw_closes(fd));
-    ck_assert_int_eq(support_join(g.pid), 0);
-    ck_assert_ptr_nonnull(strstr(gw_log(&g), "connections=3 "));
+    ck_assert_int_eq(support_join(gateway.pid), 0);
+    ck_assert_ptr_nonnull(strstr(gw_log(&gateway), "connections=3 "));
     char lock[128];
-    snprintf(lock, sizeof(lock), "%s.lock", g.path);
+    snprintf(lock, sizeof(lock), "%s.lock", gateway.path);
     ck_assert_int_ne(access(lock, F_OK), 0);
 }
 END_TEST
 
 START_TEST(test_the_drain_has_an_end)
 {
-    int fd = begin(_i, NULL, "--drain-timeout 200");
-    kill(r.at.pid, SIGSTOP);
+    int fd = gw_begin(_i, NULL, "--drain-timeout 200");
+    kill(redis.at.pid, SIGSTOP);
     gw_send(fd, "INCR n\r\n");
-    ck_assert(UNTIL(e2e_gauge(&m, GAUGE_inflight) == 1));
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 1));
     uint64_t before = clock_ns();
-    ck_assert_int_eq(gw_stop(&g), 0);
+    ck_assert_int_eq(gw_stop(&gateway), 0);
     ck_assert_uint_ge(clock_ns() - before, 190 * NS_PER_MS);
-    kill(r.at.pid, SIGCONT);
+    kill(redis.at.pid, SIGCONT);
     close(fd);
 }
 END_TEST
 
 START_TEST(test_a_dead_ones_socket_is_replaced_a_living_ones_never)
 {
-    int fd = begin(_i, NULL, NULL);
-    struct gateway_process second = g;
-    snprintf(second.log, sizeof(second.log), "%s.2.log", g.path);
-    gw_launch(&second, m.channel, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
+    struct gateway_process second = gateway;
+    snprintf(second.log, sizeof(second.log), "%s.2.log", gateway.path);
+    gw_launch(&second, manager.channel, NULL);
     ck_assert_int_eq(support_join(second.pid), 75);
     ck_assert_ptr_nonnull(
         strstr(gw_log(&second), "another gateway listens on"));
     gw_talk(fd, "PING\r\n", "+PONG\r\n");
-    support_kill(g.pid);
+    support_kill(gateway.pid);
     ck_assert(gw_closes(fd));
-    ck_assert_int_eq(access(g.path, F_OK), 0);
-    gw_launch(&second, m.channel, NULL);
+    ck_assert_int_eq(access(gateway.path, F_OK), 0);
+    gw_launch(&second, manager.channel, NULL);
     ck_assert_msg(gw_listens(&second), "%s", gw_log(&second));
     fd = gw_connect(&second);
     gw_talk(fd, "PING\r\n", "+PONG\r\n");
     /* Another program's socket is left alone, though nobody has the lock. */
     struct gateway_process third = second;
-    snprintf(third.path, sizeof(third.path), "%s", r.at.path);
-    gw_launch(&third, m.channel, NULL);
+    snprintf(third.path, sizeof(third.path), "%s", redis.at.path);
+    gw_launch(&third, manager.channel, NULL);
     ck_assert_int_eq(support_join(third.pid), 75);
     ck_assert_ptr_nonnull(strstr(gw_log(&third), "another program listens"));
-    ck_assert_str_eq(e2e_redis_ask(&r, "PING"), "+PONG\r\n");
+    ck_assert_str_eq(e2e_redis_ask(&redis, "PING"), "+PONG\r\n");
 }
 END_TEST
 
 START_TEST(test_sigusr1_prints_the_counters)
 {
-    int fd = begin(_i, NULL, NULL);
+    int fd = gw_begin(_i, NULL, NULL);
     gw_talk(fd, "PING\r\n", "+PONG\r\n");
-    kill(g.pid, SIGUSR1);
-    ck_assert(UNTIL(strstr(gw_log(&g), "commands=1 ") != NULL));
+    kill(gateway.pid, SIGUSR1);
+    ck_assert(UNTIL(strstr(gw_log(&gateway), "commands=1 ") != NULL));
     close(fd);
 }
 END_TEST
@@ -590,10 +464,9 @@ END_TEST
 static Suite *faults_suite(void)
 {
     Suite *s = suite_create("gateway_faults");
-    static const char *const names[] = {"channel", "clients", "blocking",
-                                        "end"};
-    TCase *t[4];
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const names[] = {"channel", "clients", "end"};
+    TCase *t[3];
+    for (size_t i = 0; i < 3; i++) {
         t[i] = tcase_create(names[i]);
         tcase_add_unchecked_fixture(t[i], support_scratch_setup,
                                     support_scratch_teardown);
@@ -612,15 +485,10 @@ static Suite *faults_suite(void)
     e2e_add(t[1], test_bounds_of_buffers);
     e2e_add(t[1], test_replies_that_nobody_reads);
     tcase_add_test(t[1], test_all_buffers_together);
-    e2e_add(t[2], test_blocking_commands_block_one_client);
-    e2e_add(t[2], test_a_client_that_leaves_cancels_what_blocks);
-    e2e_add(t[2], test_a_client_that_says_no_more);
-    e2e_add(t[2], test_a_command_that_waits_holds_the_rest);
-    e2e_add(t[2], test_many_blocked_do_not_hold_up_others);
-    e2e_add(t[3], test_sigterm_answers_what_is_in_flight);
-    e2e_add(t[3], test_the_drain_has_an_end);
-    e2e_add(t[3], test_a_dead_ones_socket_is_replaced_a_living_ones_never);
-    e2e_add(t[3], test_sigusr1_prints_the_counters);
+    e2e_add(t[2], test_sigterm_answers_what_is_in_flight);
+    e2e_add(t[2], test_the_drain_has_an_end);
+    e2e_add(t[2], test_a_dead_ones_socket_is_replaced_a_living_ones_never);
+    e2e_add(t[2], test_sigusr1_prints_the_counters);
     return s;
 }
 

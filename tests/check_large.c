@@ -17,9 +17,6 @@
 /* What the manager may take of memory while values of any size pass. */
 #define RSS_MAX_KB (64 * 1024)
 
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-
 /* Around every limit that there is on the way: one message, an argument that
  * is moved beside it, one that is not copied, a pipe. */
 static const size_t sizes[] = {0,

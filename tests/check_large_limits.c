@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "ipc/payload.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/large.h"
 #include "tests/proxy.h"
 #include "tests/support.h"
@@ -23,25 +23,10 @@
 #define PAYLOAD MESSAGE_PAYLOAD
 #define BODY MESSAGE_BODY
 
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
-
-static void start(int kind, const char *options)
-{
-    e2e_start(&redis, &manager, kind, options);
-    ck_assert(e2e_client_open(&client, manager.channel) == ERR_OK);
-}
-
 static void stop(void)
 {
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_disconnects), 0);
-    e2e_forget(&client, &call);
-    e2e_client_close(&client);
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_payload_bytes) == 0));
-    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
+    scene_end();
 }
 
 /* Takes a slot for a message and puts `len` bytes into its file. */
@@ -132,7 +117,7 @@ START_TEST(test_lies_about_a_payload_are_refused)
     };
     static char bytes[16384];
     memset(bytes, 'x', sizeof(bytes));
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         size_t len = strlen(cases[i].commands);
         /* A slot of its own: a file of the last case would serve. */
@@ -185,7 +170,7 @@ START_TEST(test_lies_about_a_body_are_refused)
         {"half a number", BODY, 14, 4, "*1\r\n$4\r\nPING\r\n", E2E_REFUSED},
         {"no RESP", BODY, 7, 8, "rubbish", E2E_REFUSED},
     };
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         begin(cases[i].flags, 1, (const char *)&cases[i].size,
               cases[i].says_len, cases[i].file, strlen(cases[i].file));
@@ -268,7 +253,7 @@ static bool do_twist(enum twist twist)
 START_TEST(test_file_must_be_the_requesters_own)
 {
     static char bytes[5000];
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     for (int twist = 0; twist < TWIST_COUNT; twist++) {
         begin(PAYLOAD, 1, SET5000, strlen(SET5000), bytes, sizeof(bytes));
         bool done = do_twist((enum twist)twist);
@@ -295,7 +280,7 @@ START_TEST(test_refused_command_among_others)
                                    "*2\r\n$4\r\nAUTH\r\n@5000\r\n"
                                    "*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n"
                                    "*3\r\n$3\r\nSET\r\n$1\r\nb\r\n@3000\r\n";
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     for (int flag = 0; flag < 2; flag++) {
         memset(bytes, 'a', 4000);
         memset(bytes + 4000, '!', 5000);
@@ -380,7 +365,7 @@ static void change_on_the_way(pid_t server)
 
 START_TEST(test_payload_changes_on_the_way)
 {
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     change_on_the_way(redis.at.pid);
     stop();
 }
@@ -404,7 +389,7 @@ END_TEST
 
 START_TEST(test_max_request)
 {
-    start(_i, "--max-request 1m");
+    scene_begin(_i, "--max-request 1m");
     struct mqredis *mq = large_open(&manager);
     ck_assert(large_round(mq, "k", LARGE_MIB, 1));
     char *data = large_new(LARGE_MIB + 1, 2);
@@ -426,7 +411,7 @@ END_TEST
 
 START_TEST(test_max_reply)
 {
-    start(_i, "--max-reply 1m");
+    scene_begin(_i, "--max-reply 1m");
     struct mqredis *mq = large_open(&manager);
     /* A bulk's frame counts, too. */
     size_t fits = LARGE_MIB - 32;
@@ -468,7 +453,7 @@ END_TEST
 START_TEST(test_shm_budget)
 {
     enum { COUNT = 6 };
-    start(_i, "--shm-budget 2m");
+    scene_begin(_i, "--shm-budget 2m");
     struct mqredis *mq = large_open(&manager);
     char *data = large_new(2 * LARGE_MIB + 1, 2);
     ck_assert(large_failed(mqredis_set(mq, "k", data, 2 * LARGE_MIB + 1),
@@ -518,7 +503,7 @@ static void fill_up(void *arg)
 
 START_TEST(test_file_size_limit_is_an_error)
 {
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     ck_assert_int_eq(support_join(support_fork(fill_up, &manager)), 0);
     ck_assert_int_eq(large_leftovers(&manager), 0);
     stop();
@@ -528,7 +513,7 @@ END_TEST
 START_TEST(test_full_memory_is_an_error)
 {
     char path[300];
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     snprintf(path, sizeof(path), "%.200s/payload", client.ch.dir);
     if (mount("tmpfs", path, "tmpfs", 0, "size=2m") < 0) {
         support_skip("full disk", strerror(errno));

@@ -77,21 +77,32 @@ START_TEST(test_format_knows_the_sizes_of_numbers)
                "$2\r\n-1\r\n$2\r\n-2\r\n$2\r\n44\r\n"
                "$20\r\n18446744073709551615\r\n"
                "$20\r\n18446744073709551615\r\n");
+    ck_assert_int_eq(encode(&e, "%u %%", UINT_MAX), MQREDIS_OK);
+    EXPECT(&e, "*2\r\n$10\r\n4294967295\r\n$1\r\n%\r\n");
+    /* More words than most commands have. */
+    ck_assert_int_eq(encode(&e, "1 2 3 4 5 6 7 8 9 a b c d e f g %s", "h"),
+                     MQREDIS_OK);
+    ck_assert_uint_eq(e.len, 5 + 17 * 7);
+    ck_assert_mem_eq(e.data + e.len - 7, "$1\r\nh\r\n", 7);
+    encoded_free(&e);
 }
 END_TEST
 
 START_TEST(test_format_refuses_what_it_does_not_know)
 {
     struct encoded e;
-    static const char *const wrong[] = {"GET %n",  "GET %5d",  "GET %",
-                                        "GET %ls", "GET %.3d", "GET %*s",
-                                        "",        "   "};
+    static const char *const wrong[] = {
+        "GET %n",  "GET %5d",  "GET %",    "GET %ls", "GET %.3d", "GET %*s",
+        "GET %lf", "GET %.2s", "GET %.1c", "",        "   "};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         ck_assert_msg(encode(&e, wrong[i], 1, 2, 3) == MQREDIS_INVALID,
                       "'%s' was taken", wrong[i]);
         encoded_free(&e);
     }
     ck_assert_int_eq(encode(&e, "GET %s", (char *)NULL), MQREDIS_INVALID);
+    encoded_free(&e);
+    ck_assert_int_eq(encode(&e, "GET %b", (char *)NULL, (size_t)1),
+                     MQREDIS_INVALID);
     encoded_free(&e);
 }
 END_TEST
@@ -127,6 +138,22 @@ START_TEST(test_argv_holds_many_and_long_arguments)
                      MQREDIS_INVALID);
     encoded_free(&e);
     free(text);
+}
+END_TEST
+
+/* Redis takes 512 MB; what is longer is not even looked at. */
+START_TEST(test_an_argument_longer_than_redis_takes)
+{
+    const char *argv[] = {"SET", "k", "v"};
+    const size_t len[] = {3, 1, (size_t)RESP_BULK_MAX + 1};
+    struct encoded e;
+    struct mqredis_error why;
+    for (int whole = 0; whole < 2; whole++) {
+        ck_assert_int_eq(encode_argv(&e, whole, 3, argv, len, &why),
+                         MQREDIS_TOO_BIG);
+        ck_assert_ptr_nonnull(strstr(why.text, "536870913 bytes"));
+        encoded_free(&e);
+    }
 }
 END_TEST
 
@@ -314,6 +341,17 @@ START_TEST(test_bad_names_are_refused_at_once)
     ck_assert_int_eq(why.status, MQREDIS_INVALID);
     ck_assert_ptr_nonnull(strstr(why.text, "no good"));
     ck_assert_ptr_null(mqredis_open("no good", NULL));
+    /* What is no name is the default one; of a path the last part is told. */
+    struct mqredis *mq = mqredis_open("", &why);
+    struct mqredis_reply *r = mqredis_get(mq, "k");
+    ck_assert_ptr_nonnull(strstr(r->str, "channel 'default'"));
+    mqredis_free(r);
+    mqredis_close(mq);
+    mq = mqredis_open("/nowhere/at-all//", &why);
+    r = mqredis_get(mq, "k");
+    ck_assert_ptr_nonnull(strstr(r->str, "channel 'at-all'"));
+    mqredis_free(r);
+    mqredis_close(mq);
 }
 END_TEST
 
@@ -337,6 +375,7 @@ START_TEST(test_null_is_a_failed_request_everywhere)
     mqredis_free(r);
     ck_assert_ptr_null(mqredis_batch_submit(NULL));
     mqredis_batch_add(NULL, "GET k");
+    mqredis_batch_add_argv(NULL, 0, NULL, NULL);
     mqredis_batch_free(NULL);
     mqredis_free(NULL);
     mqredis_raw_free(NULL);
@@ -350,6 +389,7 @@ START_TEST(test_status_names_and_version)
     ck_assert_str_eq(MQREDIS_VERSION, PROJECT_VERSION);
     for (int s = 0; s <= MQREDIS_SYSTEM; s++)
         ck_assert_str_ne(mqredis_status_str((enum mqredis_status)s), "unknown");
+    ck_assert_str_eq(mqredis_status_str((enum mqredis_status)99), "unknown");
     /* The manager's words and the library's are the same numbers. */
     for (int s = 0; s < REPLY_STATUS_COUNT; s++)
         ck_assert_str_eq(mqredis_status_str((enum mqredis_status)s),
@@ -366,6 +406,7 @@ int main(void)
     tcase_add_test(format, test_format_knows_the_sizes_of_numbers);
     tcase_add_test(format, test_format_refuses_what_it_does_not_know);
     tcase_add_test(format, test_argv_holds_many_and_long_arguments);
+    tcase_add_test(format, test_an_argument_longer_than_redis_takes);
     suite_add_tcase(s, format);
     TCase *reply = tcase_create("reply");
     tcase_add_test(reply, test_reply_has_every_scalar_type);

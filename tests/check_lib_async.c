@@ -72,8 +72,7 @@ START_TEST(test_wait_ends_in_time_with_more_to_send)
     e2e_start(&r, &m, _i, "--capacity 1");
     struct mqredis *mq = lib_open(&m);
     EXPECT(mqredis_command(mq, "PING"), "PONG");
-    kill(m.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    support_stop(m.pid);
     struct mqredis_request *fills = mqredis_submit(mq, "INCR n");
     mqredis_flush(mq);
     for (int any = 0; any < 2; any++) {
@@ -265,8 +264,7 @@ START_TEST(test_descriptor_mode_never_sleeps_on_a_full_queue)
     e2e_start(&r, &m, _i, "--capacity 4");
     struct mqredis *mq = lib_open(&m);
     int fd = mqredis_fd(mq);
-    kill(m.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    support_stop(m.pid);
     uint64_t t0 = clock_ns();
     for (int i = 0; i < COUNT; i++) {
         ck_assert_ptr_nonnull(

@@ -119,6 +119,10 @@ START_TEST(test_large_reply_comes_whole)
     ck_assert_uint_eq(raw->len, SIZE + sizeof("$3000000\r\n\r\n") - 1);
     ck_assert_mem_eq(raw->data, "$3000000\r\n", 10);
     mqredis_raw_free(raw);
+    raw = mqredis_command_raw(mq, 0, argv, NULL);
+    ck_assert_int_eq(raw->status, MQREDIS_INVALID);
+    ck_assert_ptr_nonnull(strstr(raw->data, "0 arguments"));
+    mqredis_raw_free(raw);
     mqredis_close(mq);
 }
 END_TEST
@@ -275,8 +279,7 @@ START_TEST(test_time_that_runs_out_says_where_it_went)
     e2e_start(&r, &m, _i, "--capacity 1");
     struct mqredis *mq = lib_open(&m);
     EXPECT(mqredis_command(mq, "SET n 0"), "OK");
-    kill(m.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    support_stop(m.pid);
     struct mqredis_request *queued = mqredis_submit(mq, "INCR n");
     mqredis_flush(mq);
     mqredis_set_timeout(mq, 200);
@@ -291,8 +294,7 @@ START_TEST(test_time_that_runs_out_says_where_it_went)
     EXPECT(mqredis_wait(queued), "1");
     /* What expired was never executed. */
     EXPECT(mqredis_get(mq, "n"), "1");
-    kill(m.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    support_stop(m.pid);
     reply = mqredis_command(mq, "GET n");
     ck_assert_int_eq(reply->status, MQREDIS_LOST);
     ck_assert_ptr_nonnull(strstr(reply->str, "waiting for the answer"));

@@ -113,6 +113,22 @@ START_TEST(test_failure_table_names_tests_that_exist)
 }
 END_TEST
 
+/* The page on security names one for each thing it claims, and its suite. */
+START_TEST(test_security_page_names_tests_that_exist)
+{
+    static const char script[] =
+        "tr '\\n' ' ' <docs/security.md | grep -oE '\\[check_[^]]*\\]' |"
+        " tr -d '[],' | { count=0; while read -r suite names; do"
+        " for name in $names; do count=$((count + 1));"
+        " grep -q \"START_TEST(test_$name)\" tests/${suite%:}.c ||"
+        " echo \"no $name in $suite\"; done; done;"
+        " [ $count -gt 50 ] || echo \"only $count names\"; }";
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    e2e_run(&out, argv);
+    ck_assert_msg(out.status == 0 && out.len == 0, "%s", out.text);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("manual");
@@ -126,6 +142,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_manual_is_clean);
     tcase_add_test(t, test_operations_page_has_every_counter);
     tcase_add_test(t, test_failure_table_names_tests_that_exist);
+    tcase_add_test(t, test_security_page_names_tests_that_exist);
     return s;
 }
 

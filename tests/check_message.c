@@ -84,8 +84,7 @@ static const struct garbage table[] = {
      "flags 0x10"},
     {"all flags", MESSAGE_MAGIC, 1, 0xffff, 4, 5, 1, LEN, 0, ERR_INVALID,
      "flags 0xffff"},
-    {"priority", MESSAGE_MAGIC, 1, 0, 4, 5, 1, LEN, 1, ERR_PROTO,
-     "priority 1"},
+    {"priority", MESSAGE_MAGIC, 1, 0, 4, 5, 1, LEN, 1, ERR_PROTO, "priority 1"},
     {"highest priority", MESSAGE_MAGIC, 1, 0, 4, 5, 1, LEN, 32767, ERR_PROTO,
      "priority 32767"},
     {"longer than it is", MESSAGE_MAGIC, 1, 0, 4, 5, 1, LEN + 1, 0, ERR_INVALID,
@@ -395,6 +394,17 @@ START_TEST(test_stream_of_the_longest_chunk)
 }
 END_TEST
 
+START_TEST(test_every_err_has_a_name)
+{
+    for (int i = ERR_OK; i <= ERR_SYS; i++) {
+        ck_assert_str_ne(err_str((enum err)i), "unknown error");
+        for (int j = ERR_OK; j < i; j++)
+            ck_assert_str_ne(err_str((enum err)i), err_str((enum err)j));
+    }
+    ck_assert_str_eq(err_str((enum err)(ERR_SYS + 1)), "unknown error");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("message");
@@ -406,6 +416,7 @@ int main(void)
                         sizeof(table) / sizeof(table[0]));
     tcase_add_test(t, test_cut_messages);
     tcase_add_test(t, test_status_names);
+    tcase_add_test(t, test_every_err_has_a_name);
     tcase_add_test(t, test_stream_split_at_every_point);
     tcase_add_test(t, test_stream_byte_by_byte);
     tcase_add_loop_test(t, test_stream_refuses, 0,

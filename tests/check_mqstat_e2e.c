@@ -39,8 +39,7 @@ START_TEST(test_names_the_blocked_workers)
     char want[64];
     e2e_start(&r, &m, _i, NULL);
     struct e2e_actor *a = support_shared(WORKERS * sizeof(*a));
-    kill(m.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    support_stop(m.pid);
     for (int i = 0; i < WORKERS; i++) {
         e2e_actor_start(&a[i], m.channel, 60000, "PING");
         ck_assert(i < CAPACITY ? e2e_actor_reaches(&a[i], E2E_SENT)

@@ -3,6 +3,7 @@
 #include "tests/e2e.h"
 
 #include <fcntl.h>
+#include <mqueue.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
@@ -278,6 +280,32 @@ START_TEST(test_drain_by_word)
 }
 END_TEST
 
+/* What logind does to the queues of a user who is no longer logged in: no new
+ * sender would find it. It ends, after what it took, and the next one serves.
+ */
+START_TEST(test_a_queue_that_is_removed_ends_the_manager)
+{
+    struct e2e_actor *a = support_shared(sizeof(*a));
+    struct manager_state state;
+    char channel[sizeof(manager.channel)];
+    e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
+    snprintf(channel, sizeof(channel), "%s", manager.channel);
+    kill(redis.at.pid, SIGSTOP);
+    e2e_actor_start(a, channel, TIMEOUT_MS, "INCR n");
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 1));
+    ck_assert_int_eq(status_read_state(manager.status, &state, NULL), ERR_OK);
+    ck_assert_int_eq(mq_unlink(state.queue), 0);
+    ck_assert(UNTIL(e2e_state(&manager) == STATE_DRAINING));
+    kill(redis.at.pid, SIGCONT);
+    ck_assert_int_eq(support_join(manager.pid), EX_UNAVAILABLE);
+    ck_assert_int_eq(support_join(a->pid), 0);
+    ck_assert_int_eq(a->end, E2E_OK);
+    ck_assert(e2e_logged(&manager, "was removed under us"));
+    e2e_manager_start(&manager, channel, e2e_uri(&redis), NULL);
+    assert_served("after the queue was removed");
+}
+END_TEST
+
 /* ---- SIGTERM ---- */
 
 /* A manager with one command in flight at a Redis that does not answer. */
@@ -439,6 +467,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_pause_and_resume);
     tcase_add_test(t, test_control_lines_that_are_none);
     tcase_add_test(t, test_drain_by_word);
+    tcase_add_test(t, test_a_queue_that_is_removed_ends_the_manager);
     tcase_add_test(t, test_sigterm_waits_for_what_was_taken);
     tcase_add_test(t, test_drain_timeout_ends_the_wait);
     tcase_add_test(t, test_second_sigterm_ends_at_once);

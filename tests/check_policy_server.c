@@ -14,7 +14,6 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static struct redis redis;
-static struct policy *policy;
 static struct redis_link wire;
 
 static struct listed_commands listed;

@@ -12,15 +12,12 @@
 #include "tests/support_redis.h"
 
 #include <check.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static struct redis redis;
-static struct policy *policy;
 static struct redis_link link1, link2;
 
 static struct listed_commands listed;
@@ -418,21 +415,6 @@ START_TEST(test_kill_needs_another_connection)
 }
 END_TEST
 
-static unsigned free_port(void)
-{
-    struct sockaddr_in address = {
-        .sin_family = AF_INET,
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 /* WAIT tells of its own connection's writes: alone it is refused, with them it
  * goes to a connection of its own. */
 START_TEST(test_wait_needs_its_writes)
@@ -442,10 +424,10 @@ START_TEST(test_wait_needs_its_writes)
     struct redis master, replica;
     struct redis_link writer, other;
     char options[100];
-    unsigned port = free_port();
-    snprintf(options, sizeof(options), "--bind 127.0.0.1 --port %u", port);
+    int port = support_free_port();
+    snprintf(options, sizeof(options), "--bind 127.0.0.1 --port %d", port);
     ck_assert(redis_start(&master, "master", options));
-    snprintf(options, sizeof(options), "--port 0 --replicaof 127.0.0.1 %u",
+    snprintf(options, sizeof(options), "--port 0 --replicaof 127.0.0.1 %d",
              port);
     ck_assert(redis_start(&replica, "replica", options));
     redis_link_open(&writer, &master);

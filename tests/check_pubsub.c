@@ -147,7 +147,6 @@ static int by_size(const void *a, const void *b)
 static struct latency measure(struct e2e_client *c)
 {
     static uint64_t took[ASKS];
-    static struct e2e_call call;
     for (int i = 0; i < ASKS; i++) {
         uint64_t start = clock_ns();
         ck_assert_int_eq(e2e_ask(c, &call, TIMEOUT_MS, "GET some"), E2E_OK);
@@ -175,13 +174,11 @@ static void one_stopped(int kind, const char *options, unsigned long messages,
                         unsigned long bunch, size_t size)
 {
     int n = e2e_long() ? 50 : 6;
-    struct e2e_client client;
     begin(kind, options);
     ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
     struct listener *l = start_listeners(n, messages, "SUBSCRIBE news");
     struct latency before = measure(&client);
-    kill(l[0].pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(l[0].pid) == 'T'));
+    support_stop(l[0].pid);
     uint64_t start = clock_ns();
     publish_in_step(l, 1, n, 0, messages, bunch, size);
     uint64_t took = clock_ns() - start;
@@ -247,7 +244,6 @@ static struct latency measure_in_flood(struct e2e_client *c,
 START_TEST(test_commands_go_on_during_a_flood)
 {
     unsigned long half = 50000;
-    struct e2e_client client;
     begin(_i, "--subscriber-backlog 1000");
     ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
     struct listener *l = start_listeners(4, 2 * half, "SUBSCRIBE news");
@@ -280,8 +276,7 @@ START_TEST(test_all_backlogs_together_are_bounded)
     begin(_i, "--subscribers-total 65536");
     struct listener *l = start_listeners(3, messages, "SUBSCRIBE news");
     for (int i = 1; i < 3; i++) {
-        kill(l[i].pid, SIGSTOP);
-        ck_assert(UNTIL(support_proc_state(l[i].pid) == 'T'));
+        support_stop(l[i].pid);
     }
     publish_in_step(l, 0, 1, 0, messages, 10, 1000);
     ck_assert_uint_le(e2e_gauge(&manager, GAUGE_subscriber_bytes),

@@ -4,20 +4,17 @@
  */
 #include "tests/e2e.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/large.h"
 #include "tests/support.h"
 #include "workers/mqredis.h"
@@ -30,24 +27,6 @@
 static uint64_t million(void)
 {
     return e2e_long() ? 1000000 : SUPPORT_SANITIZED ? 20000 : 200000;
-}
-
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
-
-static void start(int kind, const char *options)
-{
-    e2e_start(&redis, &manager, kind, options);
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
-}
-
-static void stop(void)
-{
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    e2e_client_close(&client);
-    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
 }
 
 /* ---- others, meanwhile ---- */
@@ -180,7 +159,7 @@ static void send_garbage(struct flood *f)
 START_TEST(test_million_garbage_messages)
 {
     struct flood f = {send_garbage, million() / 4, 4, {0}};
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     flood(_i, &f, "random bytes", 2048);
     /* Each one was counted: as garbage, or with a pipe that is not there. */
     uint64_t sent = f.each * (uint64_t)f.processes;
@@ -189,7 +168,7 @@ START_TEST(test_million_garbage_messages)
     ck_assert_uint_gt(e2e_counter(&manager, COUNTER_gone), sent / 10);
     /* And not each one was logged. */
     ck_assert_uint_lt(e2e_lines(e2e_log(&manager)), 100);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -207,9 +186,9 @@ static void send_valid(struct flood *f)
 START_TEST(test_million_requests_at_once)
 {
     struct flood f = {send_valid, million() / 8 / 4, 8, {0}};
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     flood(_i, &f, "eight processes that ask without a pause", 4096);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -232,11 +211,11 @@ static void send_to_nobody(struct flood *f)
 START_TEST(test_million_guesses_of_a_client_id)
 {
     struct flood f = {send_to_nobody, million() / 4, 4, {0}};
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     flood(_i, &f, "guesses of a client id", 2048);
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_gone) ==
                     f.each * (uint64_t)f.processes));
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -257,11 +236,11 @@ static void send_first(struct flood *f)
 START_TEST(test_million_messages_of_another_priority)
 {
     struct flood f = {send_first, million() / 8, 8, {0}};
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     flood(_i, &f, "messages of the highest priority", 2048);
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_garbage) ==
                     f.each * (uint64_t)f.processes));
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -296,10 +275,10 @@ static void never_read(struct flood *f)
 START_TEST(test_replies_that_are_never_read)
 {
     struct flood f = {never_read, 0, 4, {0}};
-    start(_i, "--reader-backlog 256k --total-backlog 2m");
+    scene_begin(_i, "--reader-backlog 256k --total-backlog 2m");
     flood(_i, &f, "requests whose replies are never read", 16 * 1024);
     ck_assert_uint_gt(e2e_counter(&manager, COUNTER_aborted), 0);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -328,7 +307,7 @@ static void stall_many(struct flood *f)
 START_TEST(test_stalled_pipes_do_not_shut_others_out)
 {
     struct flood f = {stall_many, 0, 1, {0}};
-    start(_i, "--max-clients 32");
+    scene_begin(_i, "--max-clients 32");
     f.pids[0] = support_fork(flood_child, &f);
     ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_pipes) == 32));
     support_sleep_ms(1500);
@@ -341,7 +320,7 @@ START_TEST(test_stalled_pipes_do_not_shut_others_out)
                (double)(clock_ns() - t0) / 1e6);
     ck_assert_uint_gt(e2e_counter(&manager, COUNTER_aborted), 0);
     support_kill(f.pids[0]);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -371,13 +350,13 @@ START_TEST(test_large_replies_that_are_never_read)
 {
     struct flood f = {ask_large_and_stall, 400, 2, {0}};
     char command[64];
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     for (int i = 0; i < 50; i++) {
         snprintf(command, sizeof(command), "SETRANGE large%d 999999 x", i);
         ck_assert_str_eq(e2e_redis_ask(&redis, command), ":1000000\r\n");
     }
     flood(_i, &f, "large values that nobody reads", 80 * 1024);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -402,11 +381,11 @@ static void read_crumbs(struct flood *f)
 START_TEST(test_reader_of_crumbs)
 {
     struct flood f = {read_crumbs, 0, 1, {0}};
-    start(_i, "--bulk-connections 0");
+    scene_begin(_i, "--bulk-connections 0");
     ck_assert_str_eq(e2e_redis_ask(&redis, "SETRANGE huge 19999999 x"),
                      ":20000000\r\n");
     flood(_i, &f, "one who reads a large value in crumbs", 8 * 1024);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -447,7 +426,7 @@ START_TEST(test_much_junk_holds_up_nobody)
                count, (double)(clock_ns() - begin) / 1e6, answered,
                (double)worst / 1e6);
     ck_assert_int_gt(answered, 10);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -480,9 +459,9 @@ static void send_bodies(struct flood *f)
 START_TEST(test_messages_of_100000_commands)
 {
     struct flood f = {send_bodies, SUPPORT_SANITIZED ? 1 : 10, 2, {0}};
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     flood(_i, &f, "messages of 100,000 commands", 64 * 1024);
-    stop();
+    scene_end();
 }
 END_TEST
 

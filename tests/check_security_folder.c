@@ -25,9 +25,6 @@
 
 #define TIMEOUT_MS 20000
 
-static struct e2e_client client;
-static struct e2e_call call;
-
 /* ---- what the environment may say ---- */
 
 /* A copy of the worker, where every user may run it. */
@@ -377,8 +374,6 @@ END_TEST
 /* Takes CAP_MKNOD, which no member has; root may be mistaken, too. */
 START_TEST(test_device_in_a_pipes_place)
 {
-    struct e2e_redis redis;
-    struct e2e_manager manager;
     char name[ONESHOT_NAME_MAX];
     static const char ping[] = "*1\r\n$4\r\nPING\r\n";
     e2e_start(&redis, &manager, E2E_MQREDIS, NULL);

@@ -5,18 +5,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
-#include "tests/e2e_client.h"
+#include "tests/e2e_scene.h"
 #include "tests/large.h"
 #include "tests/support.h"
 #include "workers/mqredis.h"
@@ -24,24 +20,6 @@
 #define TIMEOUT_MS 20000
 #define PING "*1\r\n$4\r\nPING\r\n"
 #define PING_LEN (sizeof(PING) - 1)
-
-static struct e2e_redis redis;
-static struct e2e_manager manager;
-static struct e2e_client client;
-static struct e2e_call call;
-
-static void start(int kind, const char *options)
-{
-    e2e_start(&redis, &manager, kind, options);
-    ck_assert_int_eq(e2e_client_open(&client, manager.channel), ERR_OK);
-}
-
-static void stop(void)
-{
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    e2e_client_close(&client);
-    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
-}
 
 /* Everybody still gets what is theirs. */
 static void check_in_step(void)
@@ -117,7 +95,7 @@ static int open_pipe_of_another(void)
 START_TEST(test_forged_reply_id)
 {
     asked = support_shared(sizeof(*asked));
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "SET k true"), E2E_OK);
     for (size_t i = 0; i < sizeof(forgeries) / sizeof(forgeries[0]); i++) {
         const struct forgery *f = &forgeries[i];
@@ -139,7 +117,7 @@ START_TEST(test_forged_reply_id)
                       f->what, asked->type, asked->text);
         ck_assert_ptr_null(strstr(asked->text, "FORGED"));
     }
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -151,7 +129,7 @@ START_TEST(test_a_request_that_names_anothers_pipe)
     static struct e2e_client other;
     static struct e2e_call theirs, mine;
     char payload[64];
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     ck_assert_int_eq(e2e_client_open(&other, manager.channel), ERR_OK);
     size_t len = e2e_commands(payload, sizeof(payload), NULL, "ECHO forged");
     ck_assert_int_eq(e2e_begin(&client, &theirs, 1, PING, PING_LEN, TIMEOUT_MS),
@@ -167,7 +145,7 @@ START_TEST(test_a_request_that_names_anothers_pipe)
     check_in_step();
     e2e_forget(&other, &mine);
     e2e_client_close(&other);
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -176,7 +154,7 @@ END_TEST
 START_TEST(test_numbers_at_their_ends)
 {
     static struct e2e_call c;
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     for (int i = 0; i < 8; i++) {
         ck_assert_int_eq(e2e_begin(&client, &c, 1, PING, PING_LEN, TIMEOUT_MS),
                          ERR_OK);
@@ -229,7 +207,7 @@ START_TEST(test_numbers_at_their_ends)
                         &client.pool.idle[--client.pool.idle_count]);
     check_in_step();
     check_in_step();
-    stop();
+    scene_end();
 }
 END_TEST
 
@@ -237,7 +215,7 @@ END_TEST
 START_TEST(test_huge_sparse_file)
 {
     char commands[] = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n@5000\r\n";
-    start(_i, NULL);
+    scene_begin(_i, NULL);
     ck_assert_int_eq(e2e_begin(&client, &call, 1, commands,
                                sizeof(commands) - 1, TIMEOUT_MS),
                      ERR_OK);
@@ -254,7 +232,7 @@ START_TEST(test_huge_sparse_file)
         ck_assert_int_lt(large_rss_kb(manager.pid) - before, 1024);
     check_in_step();
     ck_assert_int_eq(e2e_redis_integer(&redis, "STRLEN k"), 5000);
-    stop();
+    scene_end();
 }
 END_TEST
 

@@ -102,6 +102,38 @@ START_TEST(test_channels_and_patterns)
 }
 END_TEST
 
+/* More names than the manager's first table has places; some are left again. */
+START_TEST(test_hundreds_of_names)
+{
+    enum { STREAMS = 20, EACH = 15 };
+    static char name[STREAMS][EACH][32];
+    struct mqredis_stream *s[STREAMS];
+    begin(_i, NULL);
+    for (int i = 0; i < STREAMS; i++) {
+        const char *list[EACH];
+        for (int j = 0; j < EACH; j++) {
+            snprintf(name[i][j], sizeof(name[i][j]), "name-%d-%d", i, j);
+            list[j] = name[i][j];
+        }
+        s[i] = subscribe(EACH, list);
+    }
+    for (int i = 0; i < STREAMS; i += 2)
+        mqredis_stream_close(s[i]);
+    for (int i = 0; i < STREAMS; i++) {
+        for (int j = 0; j < EACH; j += 7) {
+            char command[64];
+            ck_assert(UNTIL(numsub(name[i][j]) == i % 2));
+            snprintf(command, sizeof(command), "PUBLISH %s %s", name[i][j],
+                     name[i][j]);
+            redis_link_ask(&publisher, command);
+            if (i % 2)
+                expect_message(s[i], name[i][j], name[i][j]);
+        }
+    }
+    mqredis_close(mq);
+}
+END_TEST
+
 START_TEST(test_a_descriptor_to_wait_on)
 {
     begin(_i, NULL);
@@ -348,7 +380,7 @@ static const char *content(const char *path)
 
 START_TEST(test_worker_prints_what_comes)
 {
-    struct worker w;
+    struct worker w = {0};
     begin(_i, NULL);
     start_worker(
         &w, (const char *const[]){"--no-raw", "subscribe", "a", "b", NULL});
@@ -376,13 +408,12 @@ END_TEST
 
 START_TEST(test_worker_says_what_is_missing)
 {
-    struct worker w;
+    struct worker w = {0};
     struct e2e_manager next;
     begin(_i, "--subscriber-backlog 10");
     start_worker(&w, (const char *const[]){"subscribe", "news", NULL});
     ck_assert(UNTIL(strstr(content(w.out), "subscribe\nnews\n1\n")));
-    kill(w.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(w.pid) == 'T'));
+    support_stop(w.pid);
     publish(&publisher, "news", 0, 3000, 16);
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_pubsub_messages) == 3000));
     kill(w.pid, SIGCONT);
@@ -438,7 +469,7 @@ START_TEST(test_worker_statuses)
     };
     begin(_i, NULL);
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        struct worker w;
+        struct worker w = {0};
         start_worker(&w, table[i].words);
         ck_assert_int_eq(support_join(w.pid), table[i].status);
         ck_assert_msg(strstr(content(w.err), table[i].text) != NULL, "%s",
@@ -457,6 +488,7 @@ int main(void)
                                 support_scratch_teardown);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_channels_and_patterns);
+    e2e_add(t, test_hundreds_of_names);
     e2e_add(t, test_a_descriptor_to_wait_on);
     e2e_add(t, test_one_that_does_not_read_is_told_how_many_it_missed);
     e2e_add(t, test_long_messages);

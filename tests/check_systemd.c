@@ -139,8 +139,7 @@ START_TEST(test_watchdog_gets_signs_of_life)
     /* Every half of its period, the first one at once: not all in a burst. */
     ck_assert_uint_ge(clock_ns() - t0, 4 * 200 * NS_PER_MS - 50 * NS_PER_MS);
     /* A manager that does not move gives none. */
-    kill(manager.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(manager.pid) == 'T'));
+    support_stop(manager.pid);
     while (*next_word(0) != '\0')
         ;
     ck_assert_int_eq(signs_of_life(1, 700), 0);
@@ -189,8 +188,7 @@ START_TEST(test_sigabrt_to_the_whole_group)
 {
     struct e2e_actor *a = support_shared(sizeof(*a));
     e2e_start(&redis, &manager, E2E_MQREDIS, NULL);
-    kill(manager.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(manager.pid) == 'T'));
+    support_stop(manager.pid);
     e2e_actor_start(a, manager.channel, TIMEOUT_MS, "SET a 1");
     ck_assert(e2e_actor_reaches(a, E2E_SENT));
     kill(manager.guardian, SIGABRT);

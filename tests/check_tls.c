@@ -3,7 +3,6 @@
  * stream holds under large values, full sockets and broken connections. */
 #include "tests/e2e.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -56,18 +55,6 @@ static const char *file(const char *name)
 
 /* ---- the server ---- */
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 static void start_server(const char *certificate, const char *auth_clients)
 {
     /* A name of its own: the server of the test before may still be dying. */
@@ -90,7 +77,7 @@ static bool serve(const char *certificate, const char *auth_clients)
         support_skip("check_tls", missing);
         return false;
     }
-    port = free_port();
+    port = support_free_port();
     start_server(certificate, auth_clients);
     return true;
 }
@@ -228,7 +215,7 @@ START_TEST(test_server_that_speaks_no_tls)
         support_skip("check_tls", missing);
         return;
     }
-    port = free_port();
+    port = support_free_port();
     char options[64];
     snprintf(options, sizeof(options), "--port %d --bind 127.0.0.1", port);
     ck_assert(redis_start(&redis, "plain", options));

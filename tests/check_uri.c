@@ -57,6 +57,18 @@ static const struct good_case good[] = {
      "unix://me@/s?db=0"},
     {"valkey+unix://:pw@/s?db=1", false, true, "/s", 0, 1, "", "pw",
      "unix:///s?db=1"},
+    {"sentinel://h/mymaster", false, false, "", 0, 0, "", "",
+     "sentinel://h:26379/mymaster?db=0"},
+    {"sentinel://u:p@h:1,[::1]:2,k/my-master?db=3", false, false, "", 0, 3, "u",
+     "p", "sentinel://u@h:1,[::1]:2,k:26379/my-master?db=3"},
+    {"SENTINELS://h/m/4", true, false, "", 0, 4, "", "",
+     "sentinels://h:26379/m?db=4"},
+    {"redis-sentinel://:p@h:1,k:2/5#mymaster", false, false, "", 0, 5, "", "p",
+     "sentinel://h:1,k:2/mymaster?db=5"},
+    {"rediss-sentinel://h#a%23b", true, false, "", 0, 0, "", "",
+     "sentinels://h:26379/a%23b?db=0"},
+    {"sentinel://h/m/", false, false, "", 0, 0, "", "",
+     "sentinel://h:26379/m?db=0"},
 };
 
 /* Each is refused with a line that holds `says`. "sEcReT" stands for what must
@@ -123,6 +135,26 @@ static const struct {
     {"unix:///s/0?db=x", "database"},
     {"unix:///s?user=u", "parameter"},
     {"unix:///s%00", "control"},
+    {"sentinel://", "host is missing"},
+    {"sentinel://h", "master's name"},
+    {"sentinel://h/", "master's name"},
+    {"sentinel://h//1", "master's name"},
+    {"sentinel://h#", "master's name"},
+    {"sentinel://h/a%20b", "master's name"},
+    {"sentinel://h/a%2Fb", "master's name"},
+    {"sentinel://h/a%0a", "control"},
+    {"sentinel://h,/m", "host is missing"},
+    {"sentinel://,h/m", "host is missing"},
+    {"sentinel://h:1,,k:2/m", "host is missing"},
+    {"sentinel://h:1,k:x/m", "port"},
+    {"sentinel://h,[::1/m", "no ']'"},
+    {"sentinel://h/m/x", "database"},
+    {"sentinel://h/m/1/2", "database"},
+    {"sentinel://h/m?db=x", "sentinel://host/master?db=N"},
+    {"sentinel://h/m?name=n", "parameter"},
+    {"sentinel://h/m#m", "database"},
+    {"sentinel://u:sEcReT@h", "master's name"},
+    {"sentinel://a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q/m", "more than 16"},
 };
 
 START_TEST(test_reads)
@@ -219,6 +251,32 @@ START_TEST(test_show_cuts)
 }
 END_TEST
 
+START_TEST(test_sentinels)
+{
+    struct uri uri;
+    struct err_text why = {""};
+    ck_assert_int_eq(uri_parse(&uri,
+                               "sentinel://h:1,10.0.0.1,[fe80::1%25eth0]:3,d,e,"
+                               "f,g,h,i,j,k,l,m,n,o,p:16/my",
+                               &why),
+                     ERR_OK);
+    ck_assert_str_eq(uri.master, "my");
+    ck_assert_uint_eq(uri.sentinel_count, 16);
+    ck_assert_str_eq(uri.sentinels[0].host, "h");
+    ck_assert_uint_eq(uri.sentinels[0].port, 1);
+    ck_assert_str_eq(uri.sentinels[1].host, "10.0.0.1");
+    ck_assert_uint_eq(uri.sentinels[1].port, 26379);
+    ck_assert_str_eq(uri.sentinels[2].host, "fe80::1%eth0");
+    ck_assert_uint_eq(uri.sentinels[15].port, 16);
+    ck_assert(uri_place_is_name(&uri.sentinels[0]));
+    ck_assert(!uri_place_is_name(&uri.sentinels[1]));
+    ck_assert(!uri_place_is_name(&uri.sentinels[2]));
+    ck_assert_int_eq(uri_parse(&uri, "redis://h", &why), ERR_OK);
+    ck_assert_uint_eq(uri.sentinel_count, 0);
+    ck_assert_str_eq(uri.master, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("uri");
@@ -228,6 +286,7 @@ int main(void)
     tcase_add_loop_test(t, test_refuses, 0, sizeof(bad) / sizeof(bad[0]));
     tcase_add_test(t, test_lengths);
     tcase_add_test(t, test_show_cuts);
+    tcase_add_test(t, test_sentinels);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);

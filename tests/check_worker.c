@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/e2e.h"
+#include "tests/e2e_scene.h"
 #include "tests/support.h"
 
 /* Runs a shell script, in which $W is the worker; stdout and stderr together
@@ -55,20 +55,17 @@ static struct e2e_output *sh(const char *format, ...)
         ck_assert_int_eq(o_->status, code);                                    \
     } while (0)
 
-static void start(struct e2e_redis *r, struct e2e_manager *m, int kind,
-                  const char *options)
+static void begin(int kind, const char *options)
 {
-    e2e_start(r, m, kind, options);
-    setenv("MQREDIS_CHANNEL", m->channel, 1);
+    e2e_start(&redis, &manager, kind, options);
+    setenv("MQREDIS_CHANNEL", manager.channel, 1);
 }
 
 /* ---- one command ---- */
 
 START_TEST(test_prints_as_redis_cli_does)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "OK\n", "$W SET foo bar");
     EXPECT(0, "bar\n", "$W GET foo");
     EXPECT(0, "\"bar\"\n", "$W --no-raw GET foo");
@@ -86,9 +83,7 @@ END_TEST
 
 START_TEST(test_exit_status_tells_refusals_apart)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "OK\n", "$W SET foo bar");
     EXPECT(1,
            "(error) WRONGTYPE Operation against a key holding the wrong kind "
@@ -119,35 +114,28 @@ END_TEST
 
 START_TEST(test_waits_for_a_manager_when_asked)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    e2e_redis_start(&r, _i);
-    e2e_manager_launch(&m, NULL, e2e_uri(&r), NULL);
-    EXPECT(0, "PONG\n", "$W --channel=%s --wait %lld PING", m.channel,
+    e2e_redis_start(&redis, _i);
+    e2e_manager_launch(&manager, NULL, e2e_uri(&redis), NULL);
+    EXPECT(0, "PONG\n", "$W --channel=%s --wait %lld PING", manager.channel,
            (long long)support_wait_ms());
 }
 END_TEST
 
 START_TEST(test_time_that_runs_out_has_two_exit_codes)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, "--capacity 1");
-    kill(m.pid, SIGSTOP);
-    ck_assert(UNTIL(support_proc_state(m.pid) == 'T'));
+    begin(_i, "--capacity 1");
+    support_stop(manager.pid);
     /* The first is queued, and nobody knows; the second never was. */
     EXPECT_LINE(76, "may have been executed", "$W --timeout 200 INCR n");
     EXPECT_LINE(75, "not executed", "$W --timeout 200 INCR n");
-    kill(m.pid, SIGCONT);
+    kill(manager.pid, SIGCONT);
     EXPECT(0, "PONG\n", "$W PING");
 }
 END_TEST
 
 START_TEST(test_values_survive_byte_for_byte)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "OK\n", "printf 'a\\0\\r\\n\\377' | $W -x SET bin");
     EXPECT(0, "61 00 0d 0a ff 0a\n", "$W GET bin | od -An -tx1 | sed 's/^ //'");
     EXPECT(0, "OK\n", "$W -x SET empty </dev/null");
@@ -162,9 +150,7 @@ END_TEST
 /* More than the program has room for on its stack. */
 START_TEST(test_many_arguments)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "40\n", "$W RPUSH list $(seq 40)");
     EXPECT(0, "21\n", "echo last | tr -d '\\n' | $W -x RPUSH more $(seq 20)");
     EXPECT(0, "last\n", "$W LINDEX more -1");
@@ -173,9 +159,7 @@ END_TEST
 
 START_TEST(test_standard_input_that_cannot_be_read)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT_LINE(1, "cannot read standard input: Is a directory: not executed",
                 "$W -x SET k <.");
     EXPECT_LINE(1, "cannot read standard input: Is a directory", "$W <.");
@@ -185,9 +169,7 @@ END_TEST
 
 START_TEST(test_output_that_cannot_be_written)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT_LINE(1, "cannot write the output: No space left",
                 "seq -f 'ECHO %%.0f' 10000 2>/dev/null | $W 2>&1 >/dev/full");
     EXPECT_LINE(1, "quotes do not close: not executed",
@@ -201,9 +183,7 @@ END_TEST
 
 START_TEST(test_repeats)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "1\n2\n3\n", "$W -r 3 -i 0.01 INCR n");
     EXPECT(0, "4\n5\n", "$W -r -1 INCR n | head -2");
 }
@@ -213,9 +193,7 @@ END_TEST
 
 START_TEST(test_lines_are_answered_in_order)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "OK\na b\n(nil)\n",
            "printf 'SET k \"a b\"\\n\\n  \\nGET k\\r\\nGET none' | "
            "$W --no-raw | tr -d '\"'");
@@ -229,9 +207,7 @@ END_TEST
 
 START_TEST(test_one_bad_line_is_the_exit_status)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(1, "OK\nERR value is not an integer or out of range\nx\n",
            "printf 'SET k x\\nINCR k\\nGET k\\n' | $W | grep .;"
            "printf 'SET k x\\nINCR k\\nGET k\\n' | $W >/dev/null");
@@ -243,9 +219,7 @@ END_TEST
 
 START_TEST(test_transaction_in_lines_is_one_piece)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "OK\nQUEUED\nQUEUED\n1) OK\n2) (integer) 2\n2\n",
            "printf 'MULTI\\nSET n 1\\nincr n\\nexec\\nGET n' | $W --no-raw | "
            "tr -d '\"'");
@@ -256,9 +230,7 @@ END_TEST
 
 START_TEST(test_answers_before_it_waits_for_more)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "OK\n1\n",
            "cd %s && : >out && mkfifo in && ($W <in >out & echo $! >pid; wait "
            "$!) & "
@@ -272,9 +244,7 @@ END_TEST
 
 START_TEST(test_mass_insertion_counts)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "errors: 0, replies: 3\n",
            "printf 'SET a 1\\nSET b 2\\n*1\\r\\n$4\\r\\nPING\\r\\n' | "
            "$W --pipe");
@@ -291,10 +261,8 @@ END_TEST
 
 START_TEST(test_many_lines_go_fast)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
     int lines = e2e_long() ? 1000000 : 50000, single = 2000;
-    start(&r, &m, _i, "--msgsize 4096 --capacity 16");
+    begin(_i, "--msgsize 4096 --capacity 16");
     const struct e2e_output *o =
         sh("awk 'BEGIN { for (i = 0; i < %d; i++) "
            "printf \"SET key:%%d value\\n\", i }' >%s/lines",
@@ -305,7 +273,7 @@ START_TEST(test_many_lines_go_fast)
     snprintf(expected, sizeof(expected), "%dOK\n", lines);
     ck_assert_str_eq(o->text, expected);
     double together = lines / o->ms;
-    ck_assert_int_eq(e2e_redis_integer(&r, "DBSIZE"), lines);
+    ck_assert_int_eq(e2e_redis_integer(&redis, "DBSIZE"), lines);
     /* One round trip for each. */
     o = sh("$W -r %d SET key:0 value >/dev/null", single);
     ck_assert_int_eq(o->status, 0);
@@ -334,15 +302,13 @@ static bool strace_tells(const char *test)
 
 START_TEST(test_start_costs_little)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "OK\n", "$W SET k v");
     double worker = 0, cli = 0;
     enum { RUNS = 50 };
     for (int i = 0; i < RUNS; i++) {
         const char *const a[] = {"mqredis-worker", "GET", "k", NULL};
-        const char *const b[] = {"redis-cli", "-s", r.at.path,
+        const char *const b[] = {"redis-cli", "-s", redis.at.path,
                                  "GET",       "k",  NULL};
         struct e2e_output out;
         e2e_run(&out, a);
@@ -398,9 +364,7 @@ END_TEST
 
 START_TEST(test_examples_run)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     EXPECT(0, "GOT (Get) = (nil)\nGOT (Set) = OK\n",
            "${W%%/*}/examples/tutorial | sort");
     EXPECT(0, "4 of 4 children had 100 right answers each\n",
@@ -442,9 +406,7 @@ static bool terminal_says(int fd, const char *text)
 
 START_TEST(test_terminal_has_a_prompt)
 {
-    struct e2e_redis r;
-    struct e2e_manager m;
-    start(&r, &m, _i, NULL);
+    begin(_i, NULL);
     const char *build = getenv("MQREDIS_BUILD");
     char path[512];
     snprintf(path, sizeof(path), "%s/mqredis-worker",

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_shown(const struct uri *uri)
 {
-    char shown[2048];
+    char shown[16384]; /* each byte of 16 hosts may be shown as three */
     struct uri again;
     struct err_text why = {""};
     uri_show(uri, shown, sizeof(shown));
@@ -19,8 +19,13 @@ static void check_shown(const struct uri *uri)
     if (strcmp(uri->host, again.host) != 0 ||
         strcmp(uri->user, again.user) != 0 || again.password[0] != '\0' ||
         uri->port != again.port || uri->db != again.db ||
-        uri->tls != again.tls || uri->is_unix != again.is_unix)
+        uri->tls != again.tls || uri->is_unix != again.is_unix ||
+        strcmp(uri->master, again.master) != 0 ||
+        uri->sentinel_count != again.sentinel_count)
         abort();
+    for (uint32_t i = 0; i < uri->sentinel_count; i++)
+        if (!uri_place_same(&uri->sentinels[i], &again.sentinels[i]))
+            abort();
     for (const char *p = shown; *p != '\0'; p++) {
         if (*p <= ' ' || *p > '~')
             abort();

@@ -79,6 +79,14 @@ void gw_start_all(struct gateway_process *g, struct e2e_redis *r,
     gw_start(g, m->channel, options);
 }
 
+struct gateway_process gateway;
+
+int gw_begin(int kind, const char *manager_options, const char *options)
+{
+    gw_start_all(&gateway, &redis, &manager, kind, manager_options, options);
+    return gw_connect(&gateway);
+}
+
 int gw_stop(struct gateway_process *g)
 {
     kill(g->pid, SIGTERM);

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "tests/e2e.h"
+#include "tests/e2e_scene.h"
 
 struct gateway_process {
     pid_t pid;
@@ -35,6 +35,11 @@ bool gw_listens(struct gateway_process *g);
 void gw_start_all(struct gateway_process *g, struct e2e_redis *r,
                   struct e2e_manager *m, int kind, const char *manager_options,
                   const char *options);
+
+/* The one that a test plays with, beside the Redis and the manager of
+ * e2e_scene.h; starts all of them and connects to it. */
+extern struct gateway_process gateway;
+int gw_begin(int kind, const char *manager_options, const char *options);
 
 /* SIGTERM, and its exit status. */
 int gw_stop(struct gateway_process *g);

@@ -121,19 +121,25 @@ bool large_round(struct mqredis *mq, const char *key, size_t len, uint64_t seed)
     return set && large_is_value(mqredis_get(mq, key), len, seed);
 }
 
-/* ---- servers ---- */
-
-static int free_port(void)
+void large_put(const char *key, size_t len, uint64_t seed)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(a);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, len) == 0 &&
-              getsockname(fd, (struct sockaddr *)&a, &len) == 0;
-    close(fd);
-    return ok ? ntohs(a.sin_port) : 0;
+    struct mqredis *mq = large_open(&manager);
+    ck_assert(large_round(mq, key, len, seed));
+    mqredis_close(mq);
 }
+
+void large_stall(struct e2e_client *c, struct e2e_call *k, const char *key)
+{
+    char payload[64];
+    uint32_t n;
+    char text[40];
+    snprintf(text, sizeof(text), "GET %s", key);
+    size_t len = e2e_commands(payload, sizeof(payload), &n, text);
+    ck_assert(e2e_begin(c, k, n, payload, len, 60000) == ERR_OK);
+    ck_assert(e2e_send(c, k) == ERR_OK);
+}
+
+/* ---- servers ---- */
 
 /* A key and a certificate that vouches for itself. */
 static bool make_certificate(char dir[200])
@@ -166,7 +172,7 @@ bool large_tcp(struct e2e_redis *r, int kind, bool tls, char uri[128],
                char options[256])
 {
     char port[16], dir[200] = "", key[256], pem[256];
-    int number = free_port();
+    int number = support_free_port();
     snprintf(port, sizeof(port), "%d", number);
     options[0] = '\0';
     snprintf(uri, 128, "redis%s://127.0.0.1:%d", tls ? "s" : "", number);

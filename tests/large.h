@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "tests/e2e.h"
+#include "tests/e2e_scene.h"
 #include "workers/mqredis.h"
 
 #define LARGE_MIB ((size_t)1 << 20)
@@ -42,6 +42,12 @@ bool large_failed(struct mqredis_reply *reply, enum mqredis_status status);
 /* SET, then GET; whether both are right. */
 bool large_round(struct mqredis *mq, const char *key, size_t len,
                  uint64_t seed);
+
+/* The same on the scene's manager (e2e_scene.h), by a handle of its own. */
+void large_put(const char *key, size_t len, uint64_t seed);
+
+/* Sends `GET key` by a client of its own, and reads nothing. */
+void large_stall(struct e2e_client *c, struct e2e_call *k, const char *key);
 
 /* A server that listens on 127.0.0.1 too. With `tls` redis-server by TLS.
  * False: not to be had here. The URI (and with TLS further options of the

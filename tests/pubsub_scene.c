@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct e2e_redis redis;
-struct e2e_manager manager;
 struct redis_link publisher;
 struct sub sub;
 struct broadcast_event ev;

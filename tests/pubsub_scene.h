@@ -1,20 +1,18 @@
 /*
- * What the suites of subscriptions play on: a Redis, a manager, a publisher of
- * the test's own, and the usual subscriber. One of each: a test has its process
- * to itself.
+ * What the suites of subscriptions play on: a Redis and a manager (those of
+ * e2e_scene.h), a publisher of the test's own, and the usual subscriber. One of
+ * each: a test has its process to itself.
  *
  * What does not come as expected fails the running test.
  */
 #ifndef TESTS_PUBSUB_SCENE_H
 #define TESTS_PUBSUB_SCENE_H
 
-#include "tests/e2e.h"
+#include "tests/e2e_scene.h"
 #include "tests/pubsub_client.h"
 
 #define TIMEOUT_MS 20000
 
-extern struct e2e_redis redis;
-extern struct e2e_manager manager;
 extern struct redis_link publisher;
 extern struct sub sub;
 extern struct broadcast_event ev;

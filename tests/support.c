@@ -9,12 +9,14 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <mqueue.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -98,6 +100,15 @@ void support_channel(struct channel *ch, gid_t group)
     ck_assert_msg(e == ERR_OK, "%s", why.text);
 }
 
+void support_write_file(int dirfd, const char *name, const char *text)
+{
+    unlinkat(dirfd, name, 0);
+    int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
 void support_remove(const char *path)
 {
     if (unlink(path) == 0 || errno == ENOENT)
@@ -133,6 +144,19 @@ int support_count_entries(const char *path)
 int support_count_fds(void)
 {
     return support_count_entries("/proc/self/fd") - 1; /* the one reading it */
+}
+
+int support_free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    close(fd);
+    return ntohs(address.sin_port);
 }
 
 /* ---- children ---- */
@@ -173,6 +197,12 @@ void support_kill(pid_t pid)
     kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
+}
+
+void support_stop(pid_t pid)
+{
+    kill(pid, SIGSTOP);
+    ck_assert(UNTIL(support_proc_state(pid) == 'T'));
 }
 
 bool support_become(uid_t uid, gid_t gid)

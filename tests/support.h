@@ -68,6 +68,9 @@ void support_channel(struct channel *ch, gid_t group);
 /* A channel name that no other test uses. Static storage, as above. */
 const char *support_name(void);
 
+/* Puts a file with this text into a folder, in place of an older one. */
+void support_write_file(int dirfd, const char *name, const char *text);
+
 /* Removes a file or a whole folder; a missing one is no error. */
 void support_remove(const char *path);
 
@@ -76,6 +79,9 @@ int support_count_entries(const char *path);
 
 /* How many descriptors this process has open. */
 int support_count_fds(void);
+
+/* A TCP port of 127.0.0.1 that nobody has just now. */
+int support_free_port(void);
 
 /* ---- children ---- */
 
@@ -90,6 +96,9 @@ int support_join(pid_t pid);
 
 /* SIGKILL, then waits. */
 void support_kill(pid_t pid);
+
+/* SIGSTOP, then waits until it stands still. */
+void support_stop(pid_t pid);
 
 /* In a child: ends it with status 1 and a line on standard error. */
 #define CHILD_REQUIRE(what)                                                    \

@@ -65,14 +65,26 @@ static void words_free(struct resp_arg *argv, uint32_t argc)
         free((void *)(uintptr_t)argv[i].data);
 }
 
-void judge_text(const struct policy *policy, const char *text, bool independent,
+struct policy *policy;
+
+void policy_setup(void)
+{
+    ck_assert_int_eq(policy_new(&policy), ERR_OK);
+}
+
+void policy_teardown(void)
+{
+    policy_free(policy);
+}
+
+void judge_text(const struct policy *table, const char *text, bool independent,
                 char *routes, struct err_text *why)
 {
     uint32_t ncommands = 1;
     for (const char *p = text; *p != '\0'; p++)
         ncommands += *p == ';';
     struct policy_batch batch;
-    policy_begin(&batch, policy, ncommands, independent);
+    policy_begin(&batch, table, ncommands, independent);
     for (const char *p = text;; p++) {
         struct resp_arg argv[64];
         size_t len = strcspn(p, ";");
@@ -152,8 +164,8 @@ void list_commands(struct listed_commands *list, const char *reply, size_t len)
     ck_assert_uint_gt(list->count, 200);
 }
 
-void learn_commands(struct policy *policy, struct redis_link *link,
-                    int protocol, struct listed_commands *list)
+void learn_commands(struct policy *table, struct redis_link *link, int protocol,
+                    struct listed_commands *list)
 {
     const char *reply;
     size_t len;
@@ -164,7 +176,7 @@ void learn_commands(struct policy *policy, struct redis_link *link,
     ck_assert_int_eq(
         redis_link_reply(link, (int)support_wait_ms(), &reply, &len),
         REDIS_REPLY);
-    ck_assert_int_eq(policy_learn(policy, reply, len), ERR_OK);
+    ck_assert_int_eq(policy_learn(table, reply, len), ERR_OK);
     list_commands(list, reply, len);
 }
 

@@ -95,6 +95,14 @@ bool redis_start(struct redis *redis, const char *name, const char *options)
     return true;
 }
 
+bool redis_listens(const struct redis *redis)
+{
+    int fd = dial(redis->path);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 void redis_stop(struct redis *redis)
 {
     if (redis->pid <= 0)

@@ -22,6 +22,9 @@ struct redis {
  * False: there is no such program. */
 bool redis_start(struct redis *redis, const char *name, const char *options);
 
+/* Whether something takes connections at its socket. */
+bool redis_listens(const struct redis *redis);
+
 /* Kills it. Harmless if there is none. */
 void redis_stop(struct redis *redis);
 

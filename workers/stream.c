@@ -1,48 +1,24 @@
 /*
  * Streams: a subscription, and the reply pipe that it keeps as long as it
- * lasts. What comes through it is described in ipc/broadcast.h; nothing here
- * waits for it but the caller of mqredis_stream_next.
+ * lasts. Nothing here waits for what comes through it but the caller of
+ * mqredis_stream_next.
  */
-#include "workers/handle.h"
+#include "workers/stream.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "ipc/broadcast.h"
 #include "ipc/clock.h"
 
-#define READ_SIZE (64 * 1024)
-/* A buffer that grew for a long message shrinks back to that. */
-#define KEEP_SIZE (256 * 1024)
 /* A stream that its manager gave up without a word is looked at so often. */
 #define LOOK_MS 1000
 /* Pause between two looks for a manager. */
 #define RETRY_NS (20 * NS_PER_MS)
-
-struct mqredis_stream {
-    struct mqredis_stream *prev, *next; /* of the handle */
-    struct mqredis *mq;
-    struct link *link; /* NULL: not subscribed, or the parent's */
-    struct oneshot slot;
-    int epoll_fd;           /* the pipe, and `receiver` */
-    struct encoded command; /* to be sent once more by a renewal */
-    struct broadcast in;
-    char *data; /* bytes read and not taken yet: [used, len) */
-    size_t used, len, room;
-    bool orphan;   /* made by the parent of this process */
-    bool renewed;  /* the next confirmation is a gap's end */
-    char *message; /* not sent yet: the queue is full */
-    size_t message_len;
-    uint64_t deadline_ns; /* for the confirmation, if nobody waits; 0: none */
-    uint64_t end_ns;      /* when it ended */
-    struct mqredis_error end; /* `status` is MQREDIS_OK: it has not ended */
-};
 
 /* ---- the pipe ---- */
 
@@ -213,188 +189,7 @@ static enum mqredis_status ask(struct mqredis_stream *s, bool sleep,
     return status;
 }
 
-/* ---- reading ---- */
-
-static void end_with(struct mqredis_stream *s, enum mqredis_status status,
-                     const char *text, size_t len)
-{
-    s->end_ns = clock_ns();
-    error_say(&s->end, status, "%.*s", (int)(len < 500 ? len : 500), text);
-}
-
-static void end_saying(struct mqredis_stream *s, enum mqredis_status status,
-                       const char *text)
-{
-    end_with(s, status, text, strlen(text));
-}
-
-/* Room for `need` bytes in all behind s->used. */
-static bool make_room(struct mqredis_stream *s, size_t need)
-{
-    size_t have = s->len - s->used;
-    if (s->used > 0 && have > 0)
-        memmove(s->data, s->data + s->used, have);
-    s->used = 0;
-    s->len = have;
-    size_t want = need > READ_SIZE ? need : READ_SIZE;
-    bool fits = s->room >= want;
-    if (fits && (s->room <= KEEP_SIZE || want > KEEP_SIZE))
-        return true;
-    char *data = realloc(s->data, want);
-    if (data == NULL)
-        return fits;
-    s->data = data;
-    s->room = want;
-    return true;
-}
-
-/* Reads what is there. ERR_AGAIN: nothing. ERR_NOMEM, ERR_SYS. A long message
- * is not believed to come before it does: room grows with what was read. */
-static enum err fill(struct mqredis_stream *s, size_t need)
-{
-    size_t have = s->len - s->used;
-    size_t soon = have * 2 > READ_SIZE ? have * 2 : READ_SIZE;
-    if (!make_room(s, need < soon ? need : soon))
-        return ERR_NOMEM;
-    ssize_t n;
-    do
-        n = read(s->slot.fd, s->data + s->len, s->room - s->len);
-    while (n < 0 && errno == EINTR);
-    if (n > 0)
-        s->len += (size_t)n;
-    return n > 0 ? ERR_OK : n == 0 || errno == EAGAIN ? ERR_AGAIN : ERR_SYS;
-}
-
-/* The next bulk or simple string behind *at. */
-static bool next_string(const struct mqredis_event *ev, size_t *at,
-                        const char **text, size_t *len)
-{
-    struct resp_value v;
-    size_t used;
-    if (resp_get(ev->raw + *at, ev->raw_len - *at, &v, &used) != ERR_OK ||
-        v.data == NULL)
-        return false;
-    *at += used;
-    *text = v.data;
-    *len = v.len;
-    return true;
-}
-
-/* [message, channel, data] or [pmessage, pattern, channel, data]. */
-static bool take_apart(struct mqredis_event *ev)
-{
-    struct resp_value v;
-    const char *word;
-    size_t at, len;
-    if (resp_get(ev->raw, ev->raw_len, &v, &at) != ERR_OK ||
-        (v.number != 3 && v.number != 4) || !next_string(ev, &at, &word, &len))
-        return false;
-    return (v.number == 3 ||
-            next_string(ev, &at, &ev->pattern, &ev->pattern_len)) &&
-           next_string(ev, &at, &ev->channel, &ev->channel_len) &&
-           next_string(ev, &at, &ev->data, &ev->len);
-}
-
-static void give_end(const struct mqredis_stream *s, struct mqredis_event *ev)
-{
-    *ev = (struct mqredis_event){.type = MQREDIS_END,
-                                 .status = s->end.status,
-                                 .data = s->end.text,
-                                 .len = strlen(s->end.text)};
-}
-
-static void take_end(struct mqredis_stream *s, const struct broadcast_event *b)
-{
-    if (b->status != REPLY_OK) {
-        end_with(s, (enum mqredis_status)b->status, b->data, b->len);
-        return;
-    }
-    /* An error of Redis: "-NOPERM ...CRLF". */
-    struct resp_value v;
-    size_t used;
-    if (resp_get(b->data, b->len, &v, &used) == ERR_OK && v.data != NULL)
-        end_with(s, MQREDIS_INVALID, v.data, v.len);
-    else
-        end_saying(s, MQREDIS_INVALID, "Redis refused the subscription");
-}
-
-/* Turns an event of the pipe into the caller's. False: it broke the stream. */
-static bool convert(struct mqredis_stream *s, const struct broadcast_event *b,
-                    struct mqredis_event *ev)
-{
-    *ev = (struct mqredis_event){
-        .count = b->n, .raw = b->data, .raw_len = b->len};
-    switch (b->kind) {
-    case BROADCAST_CONFIRMED:
-        ev->type = s->renewed ? MQREDIS_GAP : MQREDIS_SUBSCRIBED;
-        if (s->renewed)
-            ev->count = (clock_ns() - s->end_ns) / NS_PER_MS;
-        s->renewed = false;
-        return true;
-    case BROADCAST_MESSAGE:
-        ev->type = MQREDIS_MESSAGE;
-        return take_apart(ev);
-    case BROADCAST_LAGGED:
-        ev->type = MQREDIS_LAGGED;
-        return true;
-    case BROADCAST_GAP:
-        ev->type = MQREDIS_GAP;
-        return true;
-    case BROADCAST_END:
-        take_end(s, b);
-        give_end(s, ev);
-        return true;
-    }
-    return false;
-}
-
-/* Whether nobody will write any more: the manager has gone, or it gave the
- * stream up (see ipc/broadcast.h). */
-static bool given_up(const struct mqredis_stream *s)
-{
-    struct stat st;
-    return !mpsc_receiver_alive(&s->link->tx) ||
-           (fstat(s->slot.fd, &st) == 0 && st.st_nlink == 0);
-}
-
-/* Takes one event, reading as far as needed. ERR_AGAIN: none is there. */
-static enum err take(struct mqredis_stream *s, struct mqredis_event *ev)
-{
-    bool over = false;
-    for (;;) {
-        struct broadcast_event b;
-        size_t size = 0;
-        enum err e = broadcast_next(&s->in, s->data + s->used, s->len - s->used,
-                                    &b, &size);
-        if (e == ERR_OK) {
-            s->used += size;
-            if (convert(s, &b, ev))
-                return ERR_OK;
-            e = ERR_PROTO;
-        }
-        if (e == ERR_AGAIN)
-            e = fill(s, size);
-        if (e == ERR_OK)
-            continue;
-        if (e != ERR_AGAIN) {
-            end_saying(s, MQREDIS_LOST,
-                       e == ERR_NOMEM ? "a message does not fit into memory"
-                       : e == ERR_SYS ? "the stream cannot be read"
-                                      : "the stream is broken");
-        } else if (over) {
-            end_saying(s, MQREDIS_UNAVAILABLE,
-                       "the manager ended, or gave the stream up");
-        } else {
-            /* What was written before that is read first. */
-            over = given_up(s);
-            if (over)
-                continue;
-            return ERR_AGAIN;
-        }
-        give_end(s, ev);
-        return ERR_OK;
-    }
-}
+/* ---- events ---- */
 
 /* What is to be done for a stream before its pipe has something: sending, and
  * looking at the time. False: it has ended. */
@@ -404,12 +199,12 @@ static bool attend(struct mqredis_stream *s)
     enum err e = s->message == NULL ? ERR_OK : send_unsent(s);
     if (e != ERR_OK && e != ERR_AGAIN) {
         enum mqredis_status status = send_error(s, e, &why);
-        end_saying(s, status, why.text);
+        stream_end(s, status, why.text);
         return false;
     }
     if (s->in.confirmed || s->deadline_ns == 0 || clock_ns() < s->deadline_ns)
         return true;
-    end_saying(s, MQREDIS_EXPIRED,
+    stream_end(s, MQREDIS_EXPIRED,
                "out of time before the subscription was confirmed");
     return false;
 }
@@ -420,10 +215,10 @@ bool mqredis_stream_next(struct mqredis_stream *stream, int64_t timeout_ms,
     uint64_t deadline = clock_deadline(timeout_ms);
     for (;;) {
         if (stream->end.status != MQREDIS_OK) {
-            give_end(stream, event);
+            stream_give_end(stream, event);
             return true;
         }
-        if (take(stream, event) == ERR_OK)
+        if (stream_take(stream, event) == ERR_OK)
             return true;
         if (!attend(stream))
             continue;
@@ -454,7 +249,7 @@ static enum mqredis_status begin(struct mqredis_stream *s, uint64_t deadline_ns,
     for (;;) {
         struct mqredis_event ev;
         bool renewed = s->renewed;
-        if (take(s, &ev) == ERR_OK) {
+        if (stream_take(s, &ev) == ERR_OK) {
             if (ev.type != MQREDIS_END) {
                 /* Put it back: it is the stream's first event. */
                 s->used = 0;
@@ -618,16 +413,18 @@ void mqredis_stream_close(struct mqredis_stream *stream)
 
 void streams_close(struct mqredis *mq)
 {
-    while (mq->streams != NULL)
-        /* NOLINTNEXTLINE(*-unix.Malloc): then the next one is first. */
-        mqredis_stream_close(mq->streams);
+    struct mqredis_stream *next;
+    for (struct mqredis_stream *s = mq->streams; s != NULL; s = next) {
+        next = s->next;
+        mqredis_stream_close(s);
+    }
 }
 
 void streams_disown(struct mqredis *mq)
 {
     for (struct mqredis_stream *s = mq->streams; s != NULL; s = s->next) {
         s->orphan = true;
-        end_saying(s, MQREDIS_INVALID,
+        stream_end(s, MQREDIS_INVALID,
                    "made before fork: the stream is the parent's");
         if (s->epoll_fd >= 0)
             close(s->epoll_fd);

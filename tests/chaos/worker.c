@@ -2,6 +2,7 @@
  * Redis asked, and judged what it told. */
 #include "tests/chaos/worker.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,16 +15,38 @@
 
 /* ---- one by one ---- */
 
+/* One command, with an eye on how long it takes. */
+static struct mqredis_reply *ask(struct hand *w, uint32_t n, const char *format,
+                                 ...) __attribute__((format(printf, 3, 4)));
+
+static struct mqredis_reply *ask(struct hand *w, uint32_t n, const char *format,
+                                 ...)
+{
+    va_list ap;
+    struct watch_hand watch = hand_watch(w);
+    va_start(ap, format);
+    struct mqredis_reply *r = mqredis_vcommand(w->mq, format, ap);
+    va_end(ap);
+    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
+    return r;
+}
+
 static void echo(struct hand *w)
 {
     char text[32];
     uint32_t n = hand_begin(w, ACT_ECHO);
-    struct watch_hand watch = hand_watch(w);
-    struct mqredis_reply *r =
-        mqredis_command(w->mq, "ECHO %s", hand_value(w, n, text));
-    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
+    struct mqredis_reply *r = ask(w, n, "ECHO %s", hand_value(w, n, text));
     if (hand_settle(w, n, r, MQREDIS_STRING))
         hand_check_text(w, r, text);
+    mqredis_free(r);
+}
+
+/* The reply is what the thing has grown to, by `step` a command at most. */
+static void settle_growth(struct hand *w, uint32_t n, struct mqredis_reply *r,
+                          int64_t *known, int64_t step)
+{
+    if (hand_settle(w, n, r, MQREDIS_INTEGER))
+        hand_check_growth(w, n, known, r->integer, w->h->count * step);
     mqredis_free(r);
 }
 
@@ -31,48 +54,31 @@ static void push(struct hand *w)
 {
     char text[32];
     uint32_t n = hand_begin(w, ACT_PUSH);
-    struct watch_hand watch = hand_watch(w);
-    struct mqredis_reply *r = mqredis_command(w->mq, "RPUSH log:w%u %s",
-                                              w->h->id, hand_value(w, n, text));
-    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
-    if (hand_settle(w, n, r, MQREDIS_INTEGER))
-        hand_check_growth(w, n, &w->log_length, r->integer, w->h->count);
-    mqredis_free(r);
+    struct mqredis_reply *r =
+        ask(w, n, "RPUSH log:w%u %s", w->h->id, hand_value(w, n, text));
+    settle_growth(w, n, r, &w->log_length, 1);
 }
 
 static void append(struct hand *w)
 {
     uint32_t n = hand_begin(w, ACT_APPEND);
-    struct watch_hand watch = hand_watch(w);
-    struct mqredis_reply *r =
-        mqredis_command(w->mq, "APPEND text:w%u %u;", w->h->id, n);
-    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
-    if (hand_settle(w, n, r, MQREDIS_INTEGER))
-        hand_check_growth(w, n, &w->text_length, r->integer,
-                          (int64_t)w->h->count * 6);
-    mqredis_free(r);
+    struct mqredis_reply *r = ask(w, n, "APPEND text:w%u %u;", w->h->id, n);
+    settle_growth(w, n, r, &w->text_length, 6);
 }
 
 static void count_up(struct hand *w)
 {
     uint32_t n = hand_begin(w, ACT_COUNT);
-    struct watch_hand watch = hand_watch(w);
-    struct mqredis_reply *r =
-        mqredis_command(w->mq, "INCR count:w%u", w->h->id);
-    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
-    if (hand_settle(w, n, r, MQREDIS_INTEGER))
-        hand_check_growth(w, n, &w->counter, r->integer, w->h->count);
-    mqredis_free(r);
+    struct mqredis_reply *r = ask(w, n, "INCR count:w%u", w->h->id);
+    settle_growth(w, n, r, &w->counter, 1);
 }
 
 static void set(struct hand *w)
 {
     char text[32];
     uint32_t n = hand_begin(w, ACT_SET);
-    struct watch_hand watch = hand_watch(w);
-    struct mqredis_reply *r = mqredis_command(w->mq, "SET value:w%u %s",
-                                              w->h->id, hand_value(w, n, text));
-    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
+    struct mqredis_reply *r =
+        ask(w, n, "SET value:w%u %s", w->h->id, hand_value(w, n, text));
     if (hand_settle(w, n, r, MQREDIS_STATUS))
         w->last_set = n;
     mqredis_free(r);
@@ -153,10 +159,8 @@ static void enqueue(struct hand *w)
 {
     char text[32];
     uint32_t n = hand_begin(w, ACT_QUEUE);
-    struct watch_hand watch = hand_watch(w);
-    struct mqredis_reply *r = mqredis_command(w->mq, "RPUSH queue:w%u %s",
-                                              w->h->id, hand_value(w, n, text));
-    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
+    struct mqredis_reply *r = ask(w, n, "RPUSH queue:w%u %s", w->h->id,
+                                  hand_value(w, n, text));
     if (hand_settle(w, n, r, MQREDIS_INTEGER))
         w->queued++;
     mqredis_free(r);
@@ -190,10 +194,7 @@ static void judge_popped(struct hand *w, uint32_t n,
 static void pop(struct hand *w)
 {
     uint32_t n = hand_begin(w, ACT_POP);
-    struct watch_hand watch = hand_watch(w);
-    struct mqredis_reply *r =
-        mqredis_command(w->mq, "BLPOP queue:w%u 0.1", w->h->id);
-    hand_stop_watch(w, watch, hand_deadline(w, watch), n);
+    struct mqredis_reply *r = ask(w, n, "BLPOP queue:w%u 0.1", w->h->id);
     if (hand_settle(w, n, r,
                     r->type == MQREDIS_NIL ? MQREDIS_NIL : MQREDIS_ARRAY)) {
         if (r->type == MQREDIS_ARRAY && r->elements == 2)

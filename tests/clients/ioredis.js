@@ -1,25 +1,14 @@
 'use strict';
 
 /* ioredis on the gateway. */
-const { assert, cannot, order, until, runCases } = require('../script');
+const { assert, order, until, runCases } = require('../script');
+const { load, place, RESP, everyByte } = require('./client');
 
-let Redis;
-try {
-    Redis = require('ioredis');
-} catch {
-    cannot('ioredis is not installed (tools/setup gets it from npm)');
-}
-
-const RESP = Number(process.env.MQREDIS_RESP);
-const everyByte = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+const Redis = load('ioredis');
 const opened = [];
 
 function connect(options = {}) {
-    const at =
-        process.env.MQREDIS_TRANSPORT === 'tcp'
-            ? { host: '127.0.0.1', port: Number(process.env.MQREDIS_GATEWAY_PORT) }
-            : { path: process.env.MQREDIS_GATEWAY_SOCKET };
-    const r = new Redis({ ...at, protocol: RESP, ...options });
+    const r = new Redis({ ...place, protocol: RESP, ...options });
     opened.push(r);
     return r;
 }

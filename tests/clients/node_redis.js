@@ -1,26 +1,15 @@
 'use strict';
 
 /* node-redis on the gateway. */
-const { assert, cannot, order, until, runCases } = require('../script');
+const { assert, order, until, runCases } = require('../script');
+const { load, place, RESP, everyByte } = require('./client');
 
-let redis;
-try {
-    redis = require('redis');
-} catch {
-    cannot('redis is not installed (tools/setup gets it from npm)');
-}
-
-const RESP = Number(process.env.MQREDIS_RESP);
-const everyByte = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+const redis = load('redis');
 const opened = [];
 
 async function connect(options = {}) {
     const { retry = false, ...rest } = options;
-    const socket =
-        process.env.MQREDIS_TRANSPORT === 'tcp'
-            ? { host: '127.0.0.1', port: Number(process.env.MQREDIS_GATEWAY_PORT) }
-            : { path: process.env.MQREDIS_GATEWAY_SOCKET, tls: false };
-    socket.reconnectStrategy = retry ? 50 : false;
+    const socket = { ...place, reconnectStrategy: retry ? 50 : false };
     const r = redis.createClient({ RESP, socket, ...rest });
     opened.push(r);
     r.on('error', () => {});

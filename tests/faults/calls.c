@@ -54,7 +54,7 @@ void faults_use(struct faults_plan *plan)
     ruling = plan;
 }
 
-void faults_pause(void)
+EXPORT void faults_pause(void)
 {
     paused++;
 }

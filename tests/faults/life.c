@@ -163,7 +163,7 @@ static void end_children(struct scene *s)
         pid_t pid = (pid_t)strtol(at, &next, 10);
         if (next == at)
             return;
-        if (pid == s->redis.at.pid)
+        if (pid == s->redis.at.pid || pid == s->sentinel.pid)
             continue;
         if (!UNTIL(waitpid(pid, &status, WNOHANG) == pid)) {
             scene_wrong(s, "a guardian does not end");

@@ -83,7 +83,7 @@
     X(timerfd_settime, ENOMEM, 0)                                              \
     X(signalfd, EMFILE, ENOMEM, 0)                                             \
     X(mq_open, EMFILE, ENFILE, ENOSPC, EACCES, 0)                              \
-    X(mq_timedsend, EINTR, ETIMEDOUT, 0)                                       \
+    X(mq_timedsend, EINTR, ETIMEDOUT, ENOMEM, 0)                               \
     X(mq_receive, EINTR, EAGAIN, 0)                                            \
     X(mq_getattr, EBADF, 0)                                                    \
     X(mq_unlink, EACCES, 0)                                                    \

@@ -1,13 +1,10 @@
 /* A Redis, a plan, workers and the sweep for managers with failing calls. */
 #include "tests/faults/scene.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,25 +29,13 @@ static void start_plain(struct scene *s)
     snprintf(s->uri, sizeof(s->uri), "%s", e2e_uri(&s->redis));
 }
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 /* By TCP and TLS, and by a name that is looked up. */
 static void start_tls(struct scene *s)
 {
     char dir[200], options[1024];
     snprintf(dir, sizeof(dir), "%s", support_scratch());
     ck_assert(support_tls_certificates(dir));
-    int port = free_port();
+    int port = support_free_port();
     snprintf(options, sizeof(options),
              "--port 0 --tls-port %d --bind 127.0.0.1 --tls-cert-file "
              "%s/server.crt --tls-key-file %s/server.key --tls-ca-cert-file "
@@ -62,15 +47,34 @@ static void start_tls(struct scene *s)
     snprintf(s->options, sizeof(s->options), " --tls-ca %s/ca.crt", dir);
 }
 
-void scene_open(struct scene *s, bool tls)
+static void start_sentinel(struct scene *s)
+{
+    char options[64];
+    int port = support_free_port();
+    snprintf(options, sizeof(options), "--port %d --bind 127.0.0.1", port);
+    ck_assert(redis_start(&s->redis.at, "named", options));
+    fake_sentinel_start(&s->sentinel, "");
+    fake_sentinel_names(&s->sentinel, port);
+    snprintf(s->uri, sizeof(s->uri), "sentinel://127.0.0.1:%d/mymaster",
+             s->sentinel.port);
+}
+
+void scene_open(struct scene *s, enum scene_way way)
 {
     memset(s, 0, sizeof(*s));
     /* Guardians whose manager died become our children. */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    if (tls)
-        start_tls(s);
-    else
+    switch (way) {
+    case SCENE_UNIX:
         start_plain(s);
+        break;
+    case SCENE_TLS:
+        start_tls(s);
+        break;
+    case SCENE_SENTINEL:
+        start_sentinel(s);
+        break;
+    }
     redis_link_open(&s->link, &s->redis.at);
     snprintf(s->plan_path, sizeof(s->plan_path), "%s", support_path("plan"));
     s->plan = faults_plan_new(s->plan_path);
@@ -81,6 +85,8 @@ void scene_close(struct scene *s)
 {
     redis_link_close(&s->link);
     e2e_redis_kill(&s->redis);
+    if (s->sentinel.pid > 0)
+        fake_sentinel_kill(&s->sentinel);
 }
 
 /* ---- workers ---- */
@@ -165,12 +171,12 @@ static void report(const struct scene *s, const char *name)
     fflush(stdout);
 }
 
-void scene_sweep(const char *name, bool tls, unsigned roles, size_t sample,
-                 void (*run)(struct scene *s))
+void scene_sweep(const char *name, enum scene_way way, unsigned roles,
+                 size_t sample, void (*run)(struct scene *s))
 {
     static struct scene scene;
     struct scene *s = &scene;
-    scene_open(s, tls);
+    scene_open(s, way);
     faults_plan_clear(s->plan);
     run(s);
     ck_assert_msg(s->why[0] == '\0', "%s", s->why);

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "tests/e2e.h"
+#include "tests/fake_sentinel.h"
 #include "tests/faults/acts.h"
 #include "tests/faults/plan.h"
 #include "tests/faults/sweep.h"
@@ -28,6 +29,7 @@
 
 struct scene {
     struct e2e_redis redis;
+    struct fake_sentinel sentinel; /* pid 0: there is none */
     char uri[160];
     char options[256]; /* of every manager */
     struct redis_link link;
@@ -45,8 +47,14 @@ struct scene {
     int64_t worst_ms;
 };
 
-/* With `tls`: Redis by TCP and TLS, and by a name that is looked up. */
-void scene_open(struct scene *s, bool tls);
+/* How the managers find Redis. */
+enum scene_way {
+    SCENE_UNIX,
+    SCENE_TLS,     /* by TCP and TLS, and by a name that is looked up */
+    SCENE_SENTINEL /* by TCP, where a sentinel says */
+};
+
+void scene_open(struct scene *s, enum scene_way way);
 void scene_close(struct scene *s);
 
 /* Notes what is wrong with this point; the first note stays. */
@@ -71,8 +79,8 @@ void scene_visit(struct scene *s, const char *channel, int64_t timeout_ms,
 
 /* Runs it once without faults, and then with each of the (sampled) points of
  * these roles; reports, and fails the test if something was wrong. */
-void scene_sweep(const char *name, bool tls, unsigned roles, size_t sample,
-                 void (*run)(struct scene *s));
+void scene_sweep(const char *name, enum scene_way way, unsigned roles,
+                 size_t sample, void (*run)(struct scene *s));
 
 /* Adds a test as a case of its own, with time enough for all points. */
 void scene_add(Suite *s, const char *name, const TTest *test);

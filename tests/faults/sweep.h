@@ -48,6 +48,14 @@ bool faults_whole(void);
 /* The roles of a sweep. */
 #define FAULTS_BOTH (1U << FAULTS_SELF | 1U << FAULTS_CHILD)
 
+/* The size of a quick sweep's sample: of those, where lines are counted, every
+ * point is tried. */
+#ifdef MQREDIS_COVERAGE
+#define FAULTS_SAMPLE(size) SIZE_MAX
+#else
+#define FAULTS_SAMPLE(size) (size)
+#endif
+
 /* Takes the points from what a faultless run counted in these roles; `sample`
  * of them. */
 void faults_sweep_init(struct faults_sweep *s,

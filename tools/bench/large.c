@@ -5,6 +5,7 @@
  *
  * usage: mqredis-bench-large [--rounds N] [--server PROGRAM]
  */
+#include <assert.h>
 #include <errno.h>
 #include <hiredis/hiredis.h>
 #include <signal.h>
@@ -123,6 +124,7 @@ static void print_pairs(const char *what, const char *other,
                         const struct pair *list, int n, const char *goal)
 {
     double direct[ROUNDS_MAX], ours[ROUNDS_MAX], ratio[ROUNDS_MAX];
+    assert(n > 0); /* main saw to that */
     for (int i = 0; i < n; i++) {
         direct[i] = list[i].direct;
         ours[i] = list[i].ours;

@@ -80,9 +80,11 @@ static void leave(struct membership *m)
 
 void subscriber_release(struct client *c)
 {
-    while (c->memberships != NULL)
-        /* NOLINTNEXTLINE(*-unix.Malloc): then the next one is first. */
-        leave(c->memberships);
+    struct membership *next;
+    for (struct membership *m = c->memberships; m != NULL; m = next) {
+        next = m->client_next;
+        leave(m);
+    }
 }
 
 /* ---- what they are told ---- */
