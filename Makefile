@@ -197,6 +197,8 @@ walk_obj := $(walk_src:%.c=$(BUILD)/obj/%.o)
 keyspec_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(keyspec_src) \
                manager/framed.c manager/slot.c) \
                $(BUILD)/obj/tests/support_keyspec.o
+TESTS += check_turnstile
+EXTRA_check_turnstile := $(BUILD)/obj/manager/turnstile.o
 EXTRA_check_slot := $(BUILD)/obj/manager/slot.o
 EXTRA_check_slotmap := $(BUILD)/obj/manager/slotmap.o $(walk_obj)
 EXTRA_check_keyspec := $(keyspec_obj) $(walk_obj)
