@@ -177,7 +177,8 @@ void show_nodes(struct text *out, const struct sample *old,
     uint64_t known = sample_gauge(s, GAUGE_nodes_known);
     uint64_t unserved = sample_gauge(s, GAUGE_slots_unserved);
     if (n > 0) {
-        text_add(out, "\n%snodes of the cluster%s\n", color(look, COLOR_BOLD),
+        text_add(out, "\n%snodes of the cluster%s%s\n", color(look, COLOR_BOLD),
+                 s->alive == ALIVE_NO ? ", as its manager left them" : "",
                  color(look, COLOR_OFF));
         nodes_table(out, entries, n, s, false, look);
         if (known > n)
