@@ -118,6 +118,7 @@ MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
               tools/mqstat/procqueue.c \
               tools/mqstat/sample.c tools/mqstat/show.c tools/mqstat/queues.c \
               tools/mqstat/live.c tools/mqstat/live_draw.c \
+              tools/mqstat/live_tables.c \
               tools/mqstat/piped.c tools/mqstat/samples.c \
               tools/mqstat/doctor.c \
               tools/mqstat/leftovers.c tools/mqstat/health.c \
@@ -206,6 +207,8 @@ walk_obj := $(walk_src:%.c=$(BUILD)/obj/%.o)
 keyspec_obj := $(patsubst %.c,$(BUILD)/obj/%.o,$(keyspec_src) \
                manager/framed.c manager/slot.c) \
                $(BUILD)/obj/tests/support_keyspec.o
+TESTS += check_turnstile
+EXTRA_check_turnstile := $(BUILD)/obj/manager/turnstile.o
 EXTRA_check_slot := $(BUILD)/obj/manager/slot.o
 EXTRA_check_slotmap := $(BUILD)/obj/manager/slotmap.o $(walk_obj)
 EXTRA_check_keyspec := $(keyspec_obj) $(walk_obj)
@@ -324,7 +327,8 @@ cluster_tests := check_cluster_harness check_cluster_moves \
 TESTS += $(cluster_tests)
 cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,support_tls redis_cluster cluster_load lib \
     differential)
-TESTS += check_mqstat_cluster
+TESTS += check_node_rows check_mqstat_cluster
+EXTRA_check_node_rows := $(BUILD)/obj/manager/node_rows.o
 EXTRA_check_mqstat_cluster = $(e2e_obj) $(cluster_obj) $(lib_obj)
 $(foreach t,$(cluster_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(cluster_obj) \
     $$(lib_obj)))

@@ -283,7 +283,7 @@ static void move_one(struct mover *m)
 static void move_under_load(const char *options, int replicas, int seconds)
 {
     static struct mover m;
-    if (!redis_cluster_start(&cluster, 3, replicas, 15000, NULL)) {
+    if (!redis_cluster_start(&cluster, 3, replicas, 5000, NULL)) {
         support_skip("check_cluster_moves", "no redis-server from 7.0 on");
         return;
     }

@@ -16,7 +16,7 @@ static struct mqredis *mq;
 
 static bool start(const char *options)
 {
-    if (!redis_cluster_start(&cluster, 3, 3, 15000, NULL)) {
+    if (!redis_cluster_start(&cluster, 3, 3, 4000, NULL)) {
         support_skip("check_cluster_replicas", "no redis-server from 7.0 on");
         return false;
     }
@@ -88,6 +88,7 @@ START_TEST(test_replicas_read)
     for (int i = 0; i < 3; i++)
         ck_assert_str_eq(lib_text(r->element[i]), "v");
     mqredis_free(r);
+    ck_assert_int_eq(calls("mget", 3, 6), 3);
     struct mqredis_batch *b = mqredis_batch_new(mq);
     mqredis_batch_add(b, "GET %s", redis_cluster_word(&cluster, 0, 0));
     r = mqredis_transaction_run(b);

@@ -323,6 +323,40 @@ START_TEST(test_a_manager_that_dies_and_comes_back)
 }
 END_TEST
 
+/* More nodes than a window has lines: those in trouble stay to be seen, the
+ * rest is counted, and no line is too wide. */
+START_TEST(test_nodes_of_a_cluster)
+{
+    struct shown f;
+    show_channel(&f, "live");
+    for (uint32_t i = 0; i < 20; i++) {
+        struct status_node_face face = {
+            .role = STATUS_NODE_MASTER,
+            .state = i == 13 ? STATUS_NODE_WAITING : STATUS_NODE_CONNECTED,
+            .slots = 819};
+        snprintf(face.address, sizeof(face.address), "10.1.2.3:%u", 7000 + i);
+        status_node_claim(&f.status->nodes[i], i + 1, &face);
+    }
+    struct terminal *t = terminal_start(80, 24, "-w", "0.1", "live");
+    ck_assert(terminal_shows(t, 0, "10.1.2.3:7013"));
+    ck_assert(terminal_shows(t, 0, "more nodes"));
+    struct status_node *row = &f.status->nodes[13];
+    status_node_sent(row, 900);
+    ck_assert(terminal_shows(t, t->len, "900"));
+    assert_narrow(t->text, 80);
+    ck_assert_ptr_null(strstr(t->text, "10.1.2.3:7019"));
+    size_t from = t->len;
+    struct winsize large = {.ws_col = 200, .ws_row = 50};
+    ck_assert_int_eq(ioctl(t->fd, TIOCSWINSZ, &large), 0);
+    ck_assert(terminal_shows(t, from, "10.1.2.3:7019"));
+    assert_narrow(t->text + from, 200);
+    terminal_key(t, "q");
+    ck_assert_int_eq(terminal_end(t), 0);
+    assert_given_back(t);
+    hide_channel(&f);
+}
+END_TEST
+
 /* ---- Prometheus ---- */
 
 /* Checks the text exposition format: every sample belongs to the family whose
@@ -508,6 +542,7 @@ int main(void)
     tcase_add_test(t, test_colour_only_where_wanted);
     tcase_add_test(t, test_several_channels);
     tcase_add_test(t, test_a_manager_that_dies_and_comes_back);
+    tcase_add_test(t, test_nodes_of_a_cluster);
     tcase_add_test(t, test_prometheus_format);
     tcase_add_test(t, test_listens_on_loopback);
     SRunner *r = srunner_create(s);

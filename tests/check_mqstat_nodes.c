@@ -182,6 +182,22 @@ START_TEST(test_prometheus_has_them)
 }
 END_TEST
 
+/* What a manager that was killed left says nothing of now. */
+START_TEST(test_rows_of_a_dead_manager)
+{
+    struct fake f;
+    fake_start(&f, "shop", 4);
+    put_cluster(&f);
+    fake_die(&f);
+    mqstat("shop");
+    HAS("nodes of the cluster, as its manager left them");
+    mqstat("--prometheus");
+    HAS("mqredis_node_up" LABELS("127.0.0.1:7002", "master") "0\n");
+    mqstat("--doctor");
+    HAS_NOT("nodes of a cluster");
+}
+END_TEST
+
 /* ---- the doctor ---- */
 
 START_TEST(test_the_doctor_looks_at_them)
@@ -280,6 +296,7 @@ int main(void)
     tcase_add_test(t, test_nothing_of_it_without_a_cluster);
     tcase_add_test(t, test_json_has_them);
     tcase_add_test(t, test_prometheus_has_them);
+    tcase_add_test(t, test_rows_of_a_dead_manager);
     tcase_add_test(t, test_the_doctor_looks_at_them);
     tcase_add_test(t, test_hostile_rows_are_made_harmless);
     tcase_add_test(t, test_a_torn_row_is_left_out);

@@ -89,7 +89,7 @@ static void put_nodes(struct status *s, uint32_t serial)
         snprintf(face.error, sizeof(face.error), "%s", addresses[2 - i]);
         status_node_claim(row, serial + i, &face);
         status_node_sent(row, 9 + serial);
-        status_node_answered(row, 1000 << i);
+        status_node_answered(row, 1000ULL << i);
         status_node_redirected(row, (enum status_node_redirect)i);
     }
     status_gauge_set(s, GAUGE_nodes_known, 4);

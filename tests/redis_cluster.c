@@ -372,6 +372,7 @@ static void write_options(const struct redis_cluster *c, int i,
             "cluster-require-full-coverage no\n"
             "cluster-replica-validity-factor 0\n"
             "cluster-migration-barrier 9\n"
+            "repl-ping-replica-period 1\n"
             "repl-diskless-sync yes\n"
             "repl-diskless-sync-delay 0\n"
             "repl-diskless-load on-empty-db\n"
@@ -552,6 +553,29 @@ int redis_cluster_await_failover(const struct redis_cluster *c, int dead)
     return node;
 }
 
+/* Whether it is there, and is a replica if it has nothing of its own: that is
+ * heard last. */
+static bool is_well_known(const struct view *v)
+{
+    static const uint8_t none[sizeof(v->owns)];
+    return v->known && !v->failed &&
+           (v->replica || memcmp(v->owns, none, sizeof(none)) != 0);
+}
+
+/* Whether a node tells clients of all that run. It is silent about a replica
+ * until it has heard that this one has got something from its master. */
+static bool tells_of_all(const struct redis_cluster *c, int node)
+{
+    const char *slots = ask(c, node, "CLUSTER SLOTS");
+    for (int i = 0; i < c->nodes; i++) {
+        char port[16];
+        snprintf(port, sizeof(port), ":%u\r\n", c->node[i].port);
+        if (runs(c, i) && strstr(slots, port) == NULL)
+            return false;
+    }
+    return true;
+}
+
 /* Whether a node finds all well, and sees `owners` (filled by the first). */
 static bool is_settled(const struct redis_cluster *c, int node,
                        int8_t owners[REDIS_CLUSTER_SLOTS], bool first)
@@ -559,7 +583,7 @@ static bool is_settled(const struct redis_cluster *c, int node,
     struct view views[REDIS_CLUSTER_NODES_MAX];
     look(c, node, views);
     for (int i = 0; i < c->nodes; i++)
-        if (runs(c, i) && (views[i].failed || !views[i].known))
+        if (runs(c, i) && !is_well_known(&views[i]))
             return false;
     for (unsigned slot = 0; slot < REDIS_CLUSTER_SLOTS; slot++) {
         int8_t owner = -1;
@@ -573,7 +597,8 @@ static bool is_settled(const struct redis_cluster *c, int node,
     if (views[node].replica && strstr(ask(c, node, "INFO replication"),
                                       "master_link_status:up") == NULL)
         return false;
-    return strstr(ask(c, node, "CLUSTER INFO"), "cluster_state:ok") != NULL;
+    return strstr(ask(c, node, "CLUSTER INFO"), "cluster_state:ok") != NULL &&
+           tells_of_all(c, node);
 }
 
 static bool all_settled(const struct redis_cluster *c)

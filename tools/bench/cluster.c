@@ -247,7 +247,8 @@ static int send_in_a_loop(void *arg)
 
 static void start_side(struct bench *b, struct side *s, const char *uri)
 {
-    static const char *const extra[] = {"--log-level", "error", NULL};
+    static const char *const extra[] = {"--msgsize", "2048", "--log-level",
+                                        "error", NULL};
     struct err_text why;
     char ready[512];
     if (stage_manager(&s->manager, s->channel, uri, extra, ready, sizeof(ready),

@@ -41,6 +41,23 @@ struct live {
 /* The channel's history, made if need be. NULL: out of memory, or of room. */
 struct history *history_of(struct live *l, const struct sample *s);
 
+/* In a low window blank lines and zeros give way to tables. */
+bool live_compact(const struct live *l);
+
+/* Adds every line of a text to the frame, as far as the window goes; frees the
+ * text. */
+void live_text(struct live *l, struct text *frame, struct text *lines);
+
+/* ---- live_tables.c ---- */
+
+extern const char *const live_sort_names[SORT_COUNT];
+
+/* The channel's nodes and clients, in the lines that are left. */
+void live_tables(struct live *l, struct text *frame, const struct sample *old,
+                 const struct sample *s);
+
+/* ---- live_draw.c ---- */
+
 /* Writes the whole screen. EXIT_FINE, or an exit code. */
 int live_draw(struct live *l);
 

@@ -20,8 +20,7 @@ static double recall(const struct history *h, enum series series, size_t age)
     return h->values[series][(h->next + HISTORY - 1 - age) % HISTORY];
 }
 
-/* In a low window blank lines and zeros give way to clients. */
-static bool compact(const struct live *l)
+bool live_compact(const struct live *l)
 {
     return l->look.height < 32;
 }
@@ -56,8 +55,7 @@ static void draw_line(struct live *l, struct text *frame, const char *line)
     text_add(frame, "%s\033[K\r\n", color(&l->look, COLOR_OFF));
 }
 
-/* Every line of a text. */
-static void draw_text(struct live *l, struct text *frame, struct text *lines)
+void live_text(struct live *l, struct text *frame, struct text *lines)
 {
     if (lines->failed)
         frame->failed = true;
@@ -177,7 +175,7 @@ static void draw_series(struct live *l, struct text *frame,
             text_add(&t, " %smax %s%s", color(&l->look, COLOR_DIM),
                      series_value(most, top, time, &l->look),
                      color(&l->look, COLOR_OFF));
-        draw_text(l, frame, &t);
+        live_text(l, frame, &t);
     }
 }
 
@@ -221,7 +219,7 @@ static void draw_title(struct live *l, struct text *frame,
     if (used + 10 <= width)
         text_add(&t, "%*s%s%s%s%s", (int)(width - used - 8), "",
                  color(look, COLOR_WARN), paused, color(look, COLOR_OFF), now);
-    draw_text(l, frame, &t);
+    live_text(l, frame, &t);
 }
 
 static void draw_head(struct live *l, struct text *frame,
@@ -237,7 +235,7 @@ static void draw_head(struct live *l, struct text *frame,
     if (s->has_status && s->alive != ALIVE_NO)
         text_add(&t, "up %s  ", value_span(v, s->now_ns - s->state.started_ns));
     text_add(&t, "%s\n", text_safe(safe, sizeof(safe), s->dir));
-    draw_text(l, frame, &t);
+    live_text(l, frame, &t);
     if (s->problem.text[0] != '\0')
         text_add(&t, "%s%s\n", color(look, COLOR_BAD),
                  text_safe(safe, sizeof(safe), s->problem.text));
@@ -246,8 +244,8 @@ static void draw_head(struct live *l, struct text *frame,
                  color(look, s->state.kind == STATE_CONNECTED ? COLOR_DIM
                                                               : COLOR_BAD),
                  text_safe(safe, sizeof(safe), s->state.error));
-    draw_text(l, frame, &t);
-    if (!compact(l))
+    live_text(l, frame, &t);
+    if (!live_compact(l))
         draw_line(l, frame, "");
 }
 
@@ -282,7 +280,7 @@ static void draw_gauges(struct live *l, struct text *frame,
         text_add(&t, "  most %" PRIu64 "\n",
                  sample_gauge(s, GAUGE_most_inflight));
     }
-    draw_text(l, frame, &t);
+    live_text(l, frame, &t);
 }
 
 static void draw_times(struct live *l, struct text *frame,
@@ -320,7 +318,7 @@ static void draw_times(struct live *l, struct text *frame,
                           : 0;
         text_add(&t, "%10s\n", value_short(v, rate));
     }
-    draw_text(l, frame, &t);
+    live_text(l, frame, &t);
 }
 
 static void draw_counters(struct live *l, struct text *frame,
@@ -334,12 +332,12 @@ static void draw_counters(struct live *l, struct text *frame,
     const struct look *look = &l->look;
     char v[VALUE_MAX];
     struct text t = {0}, line = {0};
-    if (!compact(l))
+    if (!live_compact(l))
         text_add(&t, "\n");
     for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
         uint64_t n = sample_counter(s, shown[i]);
         bool bad = n > 0 && shown[i] != COUNTER_answered;
-        if (!bad && compact(l) && i > 2)
+        if (!bad && live_compact(l) && i > 2)
             continue;
         text_clear(&line);
         text_add(&line, "  %s%s%s %s%s%s", color(look, COLOR_DIM),
@@ -354,83 +352,7 @@ static void draw_counters(struct live *l, struct text *frame,
         text_bytes(&t, line.data ? line.data : "", line.len);
     }
     text_free(&line);
-    draw_text(l, frame, &t);
-}
-
-static const char *const sort_names[SORT_COUNT] = {
-    [SORT_SENT] = "sent",
-    [SORT_RATE] = "per second",
-    [SORT_WAITING] = "waiting",
-    [SORT_PID] = "pid",
-};
-
-/* Lines that are left, but for the keys. */
-static size_t lines_left(const struct live *l)
-{
-    size_t used = l->lines + 1;
-    return (size_t)l->look.height > used ? (size_t)l->look.height - used : 0;
-}
-
-/* A cluster's nodes; where there is little room half of it is the clients'. */
-static void draw_nodes(struct live *l, struct text *frame,
-                       const struct sample *old, const struct sample *s)
-{
-    struct node_entry *entries = calloc(STATUS_NODES, sizeof(*entries));
-    size_t n = entries == NULL ? 0 : nodes_of(old, s, entries);
-    size_t left = lines_left(l), head = compact(l) ? 1 : 2;
-    size_t room = left > 2 * head ? left - 2 * head : 0;
-    if (n > room / 2 && room > 0)
-        room = room / 2 > 2 ? room - room / 2 : 2;
-    struct text t = {0};
-    if (n > 0 && room > 0) {
-        size_t rows = n > room ? room - 1 : n;
-        if (!compact(l))
-            text_add(&t, "\n");
-        nodes_table(&t, entries, rows, s, true, &l->look);
-        if (n > rows)
-            text_add(&t, "%s  and %zu more nodes%s\n",
-                     color(&l->look, COLOR_DIM), n - rows,
-                     color(&l->look, COLOR_OFF));
-    }
-    draw_text(l, frame, &t);
-    free(entries);
-}
-
-static void draw_clients(struct live *l, struct text *frame,
-                         const struct sample *old, const struct sample *s)
-{
-    size_t left = lines_left(l), room = left > 2 ? left - 2 : 0;
-    struct client_entry *entries = calloc(STATUS_CLIENTS, sizeof(*entries));
-    if (entries == NULL || room == 0) {
-        free(entries);
-        return;
-    }
-    size_t n = clients_of(old, s, l->sort, entries);
-    struct text t = {0};
-    char v[VALUE_MAX];
-    text_add(&t, "\n%s%9s  %-15s %-12s%12s%9s%7s%9s%s\n",
-             color(&l->look, COLOR_BOLD), "CLIENT", "PROCESS", "COMMAND",
-             "SENT", "PER S", "FLIGHT", "WAITING", color(&l->look, COLOR_OFF));
-    /* Where not all fit the last row says so. */
-    size_t rows = n > room ? room - 1 : n;
-    for (size_t i = 0; i < rows; i++) {
-        const struct client_row *r = &entries[i].row;
-        bool waits = r->waiting_ns != 0 && s->now_ns > r->waiting_ns;
-        text_add(&t, "%9" PRIu32 "  %-15.15s %-12.12s%12s", r->pid,
-                 entries[i].comm, entries[i].command, value_count(v, r->sent));
-        text_add(&t, "%9s%7" PRIu32, value_short(v, entries[i].rate),
-                 r->inflight);
-        const char *text =
-            waits ? value_time(v, (double)(s->now_ns - r->waiting_ns), true,
-                               &l->look)
-                  : "-";
-        text_add(&t, "%*s%s\n", (int)(9 - text_columns(text)), "", text);
-    }
-    if (n > rows)
-        text_add(&t, "%s%9s  and %zu more%s\n", color(&l->look, COLOR_DIM), "",
-                 n - rows, color(&l->look, COLOR_OFF));
-    draw_text(l, frame, &t);
-    free(entries);
+    live_text(l, frame, &t);
 }
 
 static void draw_keys(struct live *l, struct text *frame)
@@ -442,7 +364,7 @@ static void draw_keys(struct live *l, struct text *frame)
     if (!l->one && l->set.count > 1)
         text_add(&t, "  %stab%s next channel", bold, off);
     if (l->shown > 0)
-        text_add(&t, "  %ss%s sort: %s", bold, off, sort_names[l->sort]);
+        text_add(&t, "  %ss%s sort: %s", bold, off, live_sort_names[l->sort]);
     text_add(&t, "  every %g s", l->o->interval_s);
     /* The last row: no newline, or the screen would scroll. */
     if (t.data != NULL && text_columns(t.data) <= (size_t)l->look.width)
@@ -469,8 +391,7 @@ static void draw_channel(struct live *l, struct text *frame,
     }
     draw_times(l, frame, old, s);
     draw_counters(l, frame, s);
-    draw_nodes(l, frame, old, s);
-    draw_clients(l, frame, old, s);
+    live_tables(l, frame, old, s);
 }
 
 int live_draw(struct live *l)
@@ -493,7 +414,7 @@ int live_draw(struct live *l)
                       "mqredis-manager");
         else
             show_table(&table, &l->old, &l->set, false, &l->look);
-        draw_text(l, &frame, &table);
+        live_text(l, &frame, &table);
     }
     while (l->lines + 1 < (size_t)l->look.height)
         draw_line(l, &frame, "");

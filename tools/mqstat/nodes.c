@@ -81,6 +81,9 @@ size_t nodes_of(const struct sample *old, const struct sample *s,
 
 /* ---- the table ---- */
 
+/* Without the last, for errors: it is there if there were any. */
+#define NODE_COLUMNS 16
+
 static void time_cell(struct table *t, const struct look *look, double ns)
 {
     char v[VALUE_MAX];
@@ -124,8 +127,9 @@ static void show_row(struct table *t, const struct node_entry *e,
     table_cell(
         t, value_short(
                v, (double)(r->face.connects > 0 ? r->face.connects - 1 : 0)));
-    table_cellf(t, "%s%s%s", color(look, e->down ? COLOR_BAD : COLOR_DIM),
-                e->error, color(look, COLOR_OFF));
+    if (t->ncolumns > NODE_COLUMNS)
+        table_cellf(t, "%s%s%s", color(look, e->down ? COLOR_BAD : COLOR_DIM),
+                    e->error, color(look, COLOR_OFF));
 }
 
 void nodes_table(struct text *out, const struct node_entry *entries, size_t n,
@@ -145,13 +149,16 @@ void nodes_table(struct text *out, const struct node_entry *entries, size_t n,
         {.title = "MOVED", .keep = 3},
         {.title = "ASK", .keep = 2},
         {.title = "TRY", .keep = 1},
-        {.title = "DOWN", .keep = 1},
+        {.title = "CLDOWN", .keep = 1},
         {.title = "LOST", .keep = 5},
         {.title = "RECONN", .keep = 6},
         {.title = "LAST ERROR", .left = true, .keep = 5},
     };
     struct table t;
-    table_init(&t, columns, sizeof(columns) / sizeof(columns[0]));
+    bool errors = false;
+    for (size_t i = 0; i < n; i++)
+        errors = errors || entries[i].error[0] != '\0';
+    table_init(&t, columns, NODE_COLUMNS + (errors ? 1 : 0));
     for (size_t i = 0; i < n; i++)
         show_row(&t, &entries[i], s, live, look);
     table_print(&t, out, look);
@@ -170,7 +177,8 @@ void show_nodes(struct text *out, const struct sample *old,
     uint64_t known = sample_gauge(s, GAUGE_nodes_known);
     uint64_t unserved = sample_gauge(s, GAUGE_slots_unserved);
     if (n > 0) {
-        text_add(out, "\n%snodes of the cluster%s\n", color(look, COLOR_BOLD),
+        text_add(out, "\n%snodes of the cluster%s%s\n", color(look, COLOR_BOLD),
+                 s->alive == ALIVE_NO ? ", as its manager left them" : "",
                  color(look, COLOR_OFF));
         nodes_table(out, entries, n, s, false, look);
         if (known > n)

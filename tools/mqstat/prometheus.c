@@ -220,11 +220,12 @@ enum node_value {
 
 #define REDIRECT_FAMILY(name, help) {"node_" #name "_total", help},
 
-static double node_value(const struct node_row *r, size_t v)
+static double node_value(const struct sample *s, const struct node_row *r,
+                         size_t v)
 {
     switch (v) {
-    case NODE_UP:
-        return r->face.state == STATUS_NODE_CONNECTED;
+    case NODE_UP: /* a dead manager's row stays as it was */
+        return s->alive != ALIVE_NO && r->face.state == STATUS_NODE_CONNECTED;
     case NODE_SLOTS:
         return r->face.slots;
     case NODE_INFLIGHT:
@@ -256,7 +257,7 @@ static void put_node_value(struct text *out, const char *family, size_t v,
         put_label(&label, t->entries[i].address);
         text_add(&label, "\",role=\"%s\"", status_node_role_str(r->face.role));
         put_name(out, family, t->s, label.data);
-        text_add(out, "%.15g\n", node_value(r, v));
+        text_add(out, "%.15g\n", node_value(t->s, r, v));
         out->failed = out->failed || label.failed;
         text_free(&label);
     }
