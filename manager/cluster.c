@@ -56,7 +56,8 @@ enum err cluster_new(struct cluster **cluster, struct loop *loop,
                               .forgotten = node_forgotten,
                               .context = c};
     nodes_init(&c->nodes);
-    turnstile_init(&c->turnstile, &errand_turnstile, c, options->max_held);
+    turnstile_init(&c->turnstile, &errand_turnstile, c, options->max_held,
+                   options->max_held_bytes);
     c->refresh.map = malloc(sizeof(*c->refresh.map));
     enum err e = random_stream_init(&c->random);
     if (e == ERR_OK && c->refresh.map == NULL)
@@ -76,6 +77,7 @@ void cluster_free(struct cluster *c)
     if (c == NULL)
         return;
     fanouts_release(c);
+    c->answers->gathers = false;
     static const enum status_gauge gauges[] = {
         GAUGE_held, GAUGE_nodes, GAUGE_nodes_known, GAUGE_slots_unserved};
     for (size_t i = 0; i < sizeof(gauges) / sizeof(gauges[0]); i++)
@@ -104,6 +106,8 @@ void cluster_stop(struct cluster *c, const char *reason)
             (struct errand *)((char *)p - offsetof(struct errand, passer)),
             REPLY_UNAVAILABLE, "%s; the command was not executed", reason);
     }
+    fanouts_hurry(c);
+    readers_flush(c->answers->readers);
 }
 
 bool cluster_ready(const struct cluster *c)
@@ -198,7 +202,11 @@ void cluster_flush(struct cluster *c)
 
 size_t cluster_unsent(const struct cluster *c)
 {
-    return nodes_unsent(&c->nodes);
+    /* Bytes are kept until they are answered. Those of held ones have a bound
+     * of their own, for they must not stop the others. */
+    size_t unsent = nodes_unsent(&c->nodes);
+    size_t kept = c->kept_bytes - c->turnstile.held_bytes;
+    return kept > unsent ? kept : unsent;
 }
 
 bool cluster_idle(const struct cluster *c)

@@ -42,6 +42,7 @@ struct cluster_options {
     const struct seeds *seeds;       /* borrowed */
     bool bulk;                       /* connections for large ones */
     uint32_t max_held;               /* commands that wait for their masters */
+    size_t max_held_bytes;
     enum read_from read_from;
     bool probe; /* it may turn out to be no cluster: see cluster_verdict */
 };

@@ -34,6 +34,7 @@ struct cluster {
     struct errands errands;
     struct fanout *delivering; /* joined replies on their way */
     struct refresh refresh;
+    size_t kept_bytes; /* of all errands */
     struct random_stream random;
     bool started;  /* each master was tried once */
     bool taught;   /* the server has told its commands */
@@ -64,6 +65,9 @@ uint64_t refresh_tick(struct cluster *c, uint64_t now);
 void cluster_batch(struct cluster *c, enum route route, const struct run *run);
 
 /* ---- fanout.c ---- */
+
+/* Hands out the rest of all of them now, as far as readers take it. */
+void fanouts_hurry(struct cluster *c);
 
 /* Forgets what is still to be handed out. */
 void fanouts_release(struct cluster *c);

@@ -74,6 +74,7 @@ struct errand *errand_new(struct cluster *c, const struct run *run,
     if (commands->len > ERRAND_INLINE && (data = malloc(commands->len)) == NULL)
         return NULL;
     c->errands.free = e->free;
+    c->kept_bytes += commands->len;
     memset(e, 0, offsetof(struct errand, inlined));
     memcpy(data, commands->data, commands->len);
     e->taker.ops = &errand_taker;
@@ -84,6 +85,7 @@ struct errand *errand_new(struct cluster *c, const struct run *run,
     e->lane = run->req->lane;
     e->len = e->first_len = commands->len;
     e->data = data;
+    e->passer.bytes = e->len;
     if (count > 1)
         e->items = calloc(count, sizeof(*e->items));
     if ((count > 1 && e->items == NULL) ||
@@ -97,6 +99,7 @@ struct errand *errand_new(struct cluster *c, const struct run *run,
 void errand_free(struct errand *e)
 {
     struct errands *pool = &e->cluster->errands;
+    e->cluster->kept_bytes -= e->len;
     if (e->data != e->inlined)
         free(e->data);
     if (e->nblobs > 0)
@@ -258,7 +261,8 @@ void errand_enter(struct errand *e)
     if (turnstile_enter(&c->turnstile, &e->passer) != ERR_OK)
         errand_end(e, REPLY_UNAVAILABLE,
                    "%u commands wait already for slots whose masters are away "
-                   "(half of --max-inflight); the command was not executed",
+                   "(half of --max-inflight, --max-inflight-bytes); the "
+                   "command was not executed",
                    c->turnstile.held);
 }
 

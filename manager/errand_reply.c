@@ -11,6 +11,7 @@
  * reply. */
 #define HOPS_MAX 16
 #define HOPS_AT_ONCE 3
+#define HOPS_TRIES_MAX 4
 #define BACKOFF_MS 2
 #define BACKOFF_MAX_MS 200
 /* So long a command without a deadline is told TRYAGAIN. */
@@ -58,8 +59,11 @@ static bool follow(struct errand *e, const struct redirection *r)
     struct node *node = nodes_get(&c->nodes, r->host, r->port);
     if (node == NULL || e->hops == HOPS_MAX)
         return false;
-    if (!e->redirected && ++e->hops > HOPS_AT_ONCE)
+    if (!e->redirected && ++e->hops > HOPS_AT_ONCE) {
+        if (e->tries > HOPS_TRIES_MAX)
+            e->tries = HOPS_TRIES_MAX; /* all of them within half a second */
         not_before(e, backoff(e));
+    }
     if (r->kind == REDIRECT_ASK) {
         status_count(c->answers->status, COUNTER_ask, 1);
         e->ask = node->number;

@@ -63,7 +63,7 @@ static bool hand_out(struct fanout *s)
         s->told += n;
         /* The request may be gone with the last piece. */
         answer_reply(a, s->req, s->index, last, !last, data, n);
-        s->stall_ns = 0;
+        s->stall_ns = s->stall_ns == 1 ? 1 : 0;
     }
     return true;
 }
@@ -135,6 +135,13 @@ uint64_t fanouts_tick(struct cluster *c, uint64_t now)
         at = &s->next;
     }
     return next;
+}
+
+void fanouts_hurry(struct cluster *c)
+{
+    for (struct fanout *s = c->delivering; s != NULL; s = s->next)
+        s->stall_ns = 1;
+    (void)fanouts_tick(c, c->answers->now_ns);
 }
 
 void fanouts_release(struct cluster *c)

@@ -148,6 +148,7 @@ static enum err build(struct manager *m, struct err_text *why)
         .seeds = &o->seeds,
         .bulk = o->bulk_connections > 0,
         .max_held = o->max_inflight / 2,
+        .max_held_bytes = o->max_inflight_bytes / 2,
         .read_from = o->read_from,
         .probe = o->cluster == CLUSTER_AUTO,
     };

@@ -10,12 +10,13 @@
 #define LOOK_NS (10 * NS_PER_MS)
 
 void turnstile_init(struct turnstile *t, const struct turnstile_ops *ops,
-                    void *context, uint32_t limit)
+                    void *context, uint32_t limit, size_t limit_bytes)
 {
     memset(t, 0, sizeof(*t));
     t->ops = ops;
     t->context = context;
     t->limit = limit;
+    t->limit_bytes = limit_bytes;
     t->first = TURNSTILE_NOWHERE;
 }
 
@@ -46,6 +47,7 @@ static void hold(struct turnstile *t, struct passer *p)
 {
     struct gate *g = &t->gates[p->slot];
     t->held++;
+    t->held_bytes += p->bytes;
     p->held = true;
     if (g->held == NULL) {
         list_gate(t, g, p->slot);
@@ -68,6 +70,7 @@ void turnstile_drop(struct turnstile *t, struct passer *p)
 {
     struct gate *g = &t->gates[p->slot];
     t->held--;
+    t->held_bytes -= p->bytes;
     p->held = false;
     if (p->next == p) {
         g->held = NULL;
@@ -112,7 +115,9 @@ enum err turnstile_enter(struct turnstile *t, struct passer *p)
             return ERR_OK;
         }
     }
-    if (t->held >= t->limit)
+    /* One that is over the bound by itself is held where it is the only one. */
+    if (t->held >= t->limit ||
+        (t->held > 0 && t->held_bytes + p->bytes > t->limit_bytes))
         return ERR_LIMIT;
     hold(t, p);
     return ERR_OK;

@@ -35,6 +35,7 @@ struct passer {
     struct passer *next, *prev; /* of those held at the same gate; a ring */
     uint64_t seq;               /* the order of coming */
     uint64_t not_before_ns;     /* is held until then; 0: at once */
+    size_t bytes;               /* that it keeps */
     uint16_t slot;              /* or TURNSTILE_KEYLESS */
     bool loose;                 /* keeps no order: it is never counted */
     bool held, counted;
@@ -64,6 +65,7 @@ struct turnstile {
     uint64_t seq;
     uint32_t held;
     uint32_t limit; /* of those held that never passed */
+    size_t held_bytes, limit_bytes;
     uint16_t first; /* gate that holds somebody; TURNSTILE_NOWHERE: none */
     uint32_t due_count;
     uint64_t look_ns; /* when all that hold are to be looked at next */
@@ -73,10 +75,10 @@ struct turnstile {
 
 /* Large: on the heap. `ops` and `context` are borrowed. */
 void turnstile_init(struct turnstile *t, const struct turnstile_ops *ops,
-                    void *context, uint32_t limit);
+                    void *context, uint32_t limit, size_t limit_bytes);
 
-/* One comes, with slot and loose set: it goes or is held. ERR_LIMIT: neither,
- * for too many are held. */
+/* One comes, with slot, loose and bytes set: it goes or is held. ERR_LIMIT:
+ * neither, for too many are held. */
 MUST_CHECK enum err turnstile_enter(struct turnstile *t, struct passer *p);
 
 /* One that passed is back for good. */

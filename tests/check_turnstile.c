@@ -80,7 +80,7 @@ static void setup(void)
 {
     turnstile = malloc(sizeof(*turnstile));
     ck_assert_ptr_nonnull(turnstile);
-    turnstile_init(turnstile, &ops, NULL, LIMIT);
+    turnstile_init(turnstile, &ops, NULL, LIMIT, 1000);
     memset(owner, 0, sizeof(owner));
     gone_count = dropped = 0;
     go_fails = false;
@@ -255,6 +255,26 @@ START_TEST(test_the_held_are_bounded)
 }
 END_TEST
 
+START_TEST(test_the_bytes_of_the_held_are_bounded)
+{
+    static const struct {
+        size_t bytes;
+        enum err e;
+    } rows[] = {{5000, ERR_OK}, {1, ERR_LIMIT}};
+    owner[7] = TURNSTILE_NOWHERE;
+    for (int i = 0; i < 2; i++) {
+        guests[i].passer.bytes = rows[i].bytes;
+        ck_assert_int_eq(enter(i, 7), rows[i].e);
+    }
+    turnstile_drop(turnstile, &guests[0].passer);
+    for (int i = 2; i < 5; i++) {
+        guests[i].passer.bytes = 400;
+        ck_assert_int_eq(enter(i, 7), i < 4 ? ERR_OK : ERR_LIMIT);
+    }
+    ck_assert_uint_eq(turnstile->held_bytes, 800);
+}
+END_TEST
+
 START_TEST(test_the_unwanted_are_dropped)
 {
     owner[7] = TURNSTILE_NOWHERE;
@@ -375,6 +395,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_rows_with_one_target);
     tcase_add_test(t, test_one_that_waits_holds_its_slot_only);
     tcase_add_test(t, test_the_held_are_bounded);
+    tcase_add_test(t, test_the_bytes_of_the_held_are_bounded);
     tcase_add_test(t, test_the_unwanted_are_dropped);
     tcase_add_test(t, test_loose_ones_count_for_nobody);
     tcase_add_test(t, test_one_that_does_not_go);
