@@ -26,7 +26,9 @@ static void check_in_step(void)
 START_TEST(test_stalled_reply_is_cut_off)
 {
     struct e2e_client other;
-    scene_begin(_i, "--stall-timeout 200 --reader-backlog 1m");
+    scene_begin(_i, SUPPORT_SANITIZED
+                        ? "--stall-timeout 4000 --reader-backlog 1m"
+                        : "--stall-timeout 200 --reader-backlog 1m");
     ck_assert(e2e_client_open(&other, manager.channel) == ERR_OK);
     struct mqredis *mq = large_open(&manager);
     char *data = large_new(2 * WAY, 1);
