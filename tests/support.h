@@ -148,7 +148,9 @@ void support_sleep_ms(int ms);
 
 /* ---- processes seen from outside ---- */
 
-/* The state letter of /proc/PID/stat: 'R', 'S', 'T', 'Z'...; 0: no such one. */
+/* The state letter of /proc/PID/stat: 'R', 'S', 'T', 'Z'...; 0: no such one.
+ * 'Z' only when its last thread has ended and no descriptor is open any more:
+ * every process has a second one under ThreadSanitizer. */
 char support_proc_state(pid_t pid);
 
 /* CPU time that it has used so far, in ns. */
