@@ -34,7 +34,22 @@
 #define SUPPORT_SANITIZED 0
 #endif
 
-/* The same, or one that counts lines: what it costs says nothing. */
+/* ThreadSanitizer holds back a signal's handler until the call that the signal
+ * interrupted, or one that the C library made by itself after it, has returned.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define SUPPORT_LATE_HANDLERS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SUPPORT_LATE_HANDLERS 1
+#endif
+#endif
+#ifndef SUPPORT_LATE_HANDLERS
+#define SUPPORT_LATE_HANDLERS 0
+#endif
+
+/* A build with sanitizers, or one that counts lines: what it costs says
+ * nothing. */
 #ifdef MQREDIS_COVERAGE
 #define SUPPORT_INSTRUMENTED 1
 #else
