@@ -242,8 +242,11 @@ START_TEST(test_descriptor_tells_deadlines_and_death)
     ck_assert_ptr_eq(next_by_fd(mq, fd), q);
     ck_assert_int_eq(lib_status(mqredis_wait(q)), MQREDIS_LOST);
     mqredis_set_timeout(mq, -1);
+    uint64_t before = e2e_counter(&m, COUNTER_taken);
     q = mqredis_submit(mq, "BLPOP list 0");
     ck_assert(!mqredis_wait_done(q, 50));
+    /* What is still in the queue the guardian would answer. */
+    ck_assert(UNTIL(e2e_counter(&m, COUNTER_taken) > before));
     e2e_manager_kill(&m);
     ck_assert_ptr_eq(next_by_fd(mq, fd), q);
     ck_assert_int_eq(lib_status(mqredis_wait(q)), MQREDIS_LOST);
