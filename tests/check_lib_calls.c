@@ -319,11 +319,14 @@ START_TEST(test_killed_manager_ends_every_wait_at_once)
     struct mqredis *mq = lib_open(&m);
     mqredis_set_timeout(mq, -1);
     struct mqredis_request *q[10];
+    uint64_t before = e2e_counter(&m, COUNTER_taken);
     for (int i = 0; i < 10; i++) {
         q[i] = mqredis_submit(mq, "BLPOP list%d 0", i);
         mqredis_flush(mq);
     }
     ck_assert(!mqredis_wait_done(q[0], 100));
+    /* What is still in the queue the guardian would answer. */
+    ck_assert(UNTIL(e2e_counter(&m, COUNTER_taken) >= before + 10));
     e2e_manager_kill(&m);
     uint64_t t0 = clock_ns();
     for (int i = 0; i < 10; i++)

@@ -440,6 +440,11 @@ END_TEST
 START_TEST(test_worker_ends_while_its_output_is_full)
 {
     int fds[2];
+    if (SUPPORT_LATE_HANDLERS) {
+        support_skip("test_worker_ends_while_its_output_is_full",
+                     "the handler that ends the write would run after it");
+        return;
+    }
     begin(_i, NULL);
     ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
     const char *const argv[] = {"mqredis-worker", "--channel", manager.channel,

@@ -273,11 +273,18 @@ static void read_proc(pid_t pid, const char *file, char *text, size_t size)
 
 char support_proc_state(pid_t pid)
 {
-    char text[512];
+    char text[512], state = '\0';
+    long threads = 1;
     read_proc(pid, "stat", text, sizeof(text));
     /* The name stands in parentheses and may hold any byte. */
     const char *after = strrchr(text, ')');
-    return after != NULL && after[1] == ' ' ? after[2] : '\0';
+    if (after != NULL &&
+        sscanf(after, /* 20 is num_threads */
+               ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+               "%*s %*s %ld",
+               &state, &threads) < 1)
+        return '\0';
+    return state == 'Z' && threads > 1 ? 'R' : state;
 }
 
 uint64_t support_cpu_ns(pid_t pid)

@@ -34,7 +34,22 @@
 #define SUPPORT_SANITIZED 0
 #endif
 
-/* The same, or one that counts lines: what it costs says nothing. */
+/* ThreadSanitizer holds back a signal's handler until the call that the signal
+ * interrupted, or one that the C library made by itself after it, has returned.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define SUPPORT_LATE_HANDLERS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SUPPORT_LATE_HANDLERS 1
+#endif
+#endif
+#ifndef SUPPORT_LATE_HANDLERS
+#define SUPPORT_LATE_HANDLERS 0
+#endif
+
+/* A build with sanitizers, or one that counts lines: what it costs says
+ * nothing. */
 #ifdef MQREDIS_COVERAGE
 #define SUPPORT_INSTRUMENTED 1
 #else
@@ -148,7 +163,9 @@ void support_sleep_ms(int ms);
 
 /* ---- processes seen from outside ---- */
 
-/* The state letter of /proc/PID/stat: 'R', 'S', 'T', 'Z'...; 0: no such one. */
+/* The state letter of /proc/PID/stat: 'R', 'S', 'T', 'Z'...; 0: no such one.
+ * 'Z' only when its last thread has ended and no descriptor is open any more:
+ * every process has a second one under ThreadSanitizer. */
 char support_proc_state(pid_t pid);
 
 /* CPU time that it has used so far, in ns. */

@@ -409,10 +409,20 @@ FAILING(int, -1, getsockopt,
 FAILING(int, -1, setsockopt,
         (int fd, int level, int name, const void *value, socklen_t len),
         (fd, level, name, value, len))
-FAILING(int, EAI_MEMORY, getaddrinfo,
-        (const char *host, const char *service, const struct addrinfo *hints,
-         struct addrinfo **out),
-        (host, service, hints, out))
+
+/* What it calls by itself does not fail: without memory glibc 2.36 follows a
+ * null pointer there (nss_database_check_reload_and_get). */
+EXPORT int getaddrinfo(const char *host, const char *service,
+                       const struct addrinfo *hints, struct addrinfo **out)
+{
+    REAL(getaddrinfo);
+    if (hit(FAULTS_getaddrinfo))
+        return EAI_MEMORY;
+    faults_pause();
+    int error = fn(host, service, hints, out);
+    faults_resume();
+    return error;
+}
 
 /* ---- waiting ---- */
 

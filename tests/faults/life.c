@@ -15,7 +15,7 @@
 #include "tests/support.h"
 
 /* How long to wait for a ready line that may never come. */
-#define READY_MS 1500
+#define READY_MS (SUPPORT_SANITIZED ? 10000 : 1500)
 
 static const char *library(void)
 {
