@@ -321,9 +321,9 @@ $(gateway_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 # A cluster of real servers: alone, and behind a manager.
 cluster_tests := check_cluster_harness check_cluster_moves \
-                 check_cluster_failover check_cluster_commands \
-                 check_cluster_replicas check_cluster_login \
-                 check_cluster_bounds check_cluster_pubsub
+                 check_cluster_failover check_cluster_diff \
+                 check_cluster_commands check_cluster_replicas \
+                 check_cluster_login check_cluster_bounds check_cluster_pubsub
 TESTS += $(cluster_tests)
 cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,support_tls redis_cluster cluster_load lib \
     differential)

@@ -180,21 +180,25 @@ static void send_slot(struct batch *b, uint32_t first)
 }
 
 /* Chains the commands of each slot. One without a key goes with the one before
- * it, or where there is none, with the next. */
+ * it, or where there is none, with the next. No chain passes a command that is
+ * sent by itself: with that one's keys the order would be another. */
 static void chain(struct batch *b, uint32_t *last, bool *head)
 {
     uint16_t slot = b->slot;
+    uint32_t since = 0; /* the first behind such a command */
     memset(last, 0xff, (SLOTS + 1) * sizeof(*last));
     for (uint32_t i = 0; i < b->count; i++) {
         struct member *m = &b->members[i];
         m->next = NO_MORE;
         head[i] = false;
-        if (m->alone)
+        if (m->alone) {
+            since = i + 1;
             continue;
+        }
         if (m->slot == TURNSTILE_KEYLESS)
             m->slot = slot;
         slot = m->slot;
-        head[i] = last[slot] == NO_MORE;
+        head[i] = last[slot] == NO_MORE || last[slot] < since;
         if (!head[i])
             b->members[last[slot]].next = i;
         last[slot] = i;

@@ -420,6 +420,35 @@ START_TEST(test_batch_over_slots)
 }
 END_TEST
 
+/* A command that is split keeps its place among those with its keys. */
+START_TEST(test_split_command_within_a_batch)
+{
+    if (!start(_i))
+        return;
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "MSET %s 1 %s 1", key_of(0), key_of(1));
+    mqredis_batch_add(b, "INCR %s", key_of(0));
+    mqredis_batch_add(b, "MGET %s %s", key_of(0), key_of(1));
+    mqredis_batch_add(b, "INCR %s", key_of(0));
+    mqredis_batch_add(b, "DEL %s %s", key_of(0), key_of(1));
+    mqredis_batch_add(b, "INCR %s", key_of(0));
+    mqredis_batch_add(b, "FLUSHALL");
+    mqredis_batch_add(b, "INCR %s", key_of(0));
+    struct mqredis_reply *r = mqredis_batch_run(b);
+    ck_assert_msg(r->type == MQREDIS_BATCH && r->elements == 8, "%s",
+                  lib_text(r));
+    ck_assert_str_eq(lib_text(r->element[1]), "2");
+    ck_assert_str_eq(lib_text(r->element[2]->element[0]), "2");
+    ck_assert_str_eq(lib_text(r->element[3]), "3");
+    ck_assert_str_eq(lib_text(r->element[4]), "2");
+    ck_assert_str_eq(lib_text(r->element[5]), "1");
+    ck_assert_str_eq(lib_text(r->element[6]), "OK");
+    ck_assert_str_eq(lib_text(r->element[7]), "1");
+    mqredis_free(r);
+    stop();
+}
+END_TEST
+
 /* ---- what blocks ---- */
 
 START_TEST(test_blocking_commands_find_their_nodes)
@@ -539,6 +568,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, test_transaction_over_slots_is_refused, 0, 2);
     tcase_add_loop_test(t, test_batch_in_one_slot_stays_together, 0, 2);
     tcase_add_loop_test(t, test_batch_over_slots, 0, 2);
+    tcase_add_loop_test(t, test_split_command_within_a_batch, 0, 2);
     tcase_add_loop_test(t, test_blocking_commands_find_their_nodes, 0, 2);
     tcase_add_loop_test(t, test_large_values_on_all_nodes, 0, 2);
     tcase_add_loop_test(t, test_commands_without_keys, 0, 2);
