@@ -265,10 +265,10 @@ ops_tests := check_ops check_systemd check_manual check_login check_tls
 TESTS += $(ops_tests)
 $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 # With sentinels: of our own making, and real ones.
-sentinel_tests := check_sentinel check_sentinel_farm
+sentinel_tests := check_sentinel check_sentinel_ops check_sentinel_farm
 TESTS += $(sentinel_tests)
 sentinel_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_sentinel \
-                fake_sentinel)
+                fake_sentinel sentinel_scene)
 $(foreach t,$(sentinel_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(sentinel_obj) \
     $(patsubst %,$(BUILD)/obj/tests/%.o,pubsub_client support_tls)))
 group_obj := $(BUILD)/obj/tests/support_group.o

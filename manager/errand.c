@@ -309,7 +309,7 @@ static enum err compose_batch(struct errand *e, struct composition *m,
         struct errand_item *item = &e->items[i];
         if (framed_next(&rest, &command) != ERR_OK)
             return ERR_PROTO;
-        if (item->state != ITEM_TODO)
+        if (item->state != ITEM_DUE)
             continue;
         bool within =
             item->group != 0 && i > 0 && e->items[i - 1].group == item->group;
@@ -343,7 +343,7 @@ static enum err compose(struct errand *e, struct composition *m, bool asking)
 static bool is_whole(const struct errand *e)
 {
     for (uint32_t i = 0; e->items != NULL && i < e->count; i++)
-        if (e->items[i].state != ITEM_TODO)
+        if (e->items[i].state != ITEM_DUE)
             return false;
     return true;
 }

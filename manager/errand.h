@@ -32,7 +32,7 @@ struct cluster;
 struct fanout;
 
 enum item_state {
-    ITEM_TODO, /* to be sent (again) */
+    ITEM_DUE, /* to be sent (again) */
     ITEM_SENT,
     ITEM_DONE
 };

@@ -213,7 +213,7 @@ static void come_back(struct errand *e)
 {
     struct turnstile *t = &e->cluster->turnstile;
     for (uint32_t i = 0; i < e->count; i++) {
-        if (e->items[i].state == ITEM_TODO) {
+        if (e->items[i].state == ITEM_DUE) {
             turnstile_again(t, &e->passer, e->again_ns);
             return;
         }
@@ -227,12 +227,12 @@ static void redo(struct errand *e, const struct errand_item *item)
 {
     e->redirected = true;
     if (item->group == 0) {
-        e->items[item - e->items].state = ITEM_TODO;
+        e->items[item - e->items].state = ITEM_DUE;
         return;
     }
     for (uint32_t i = 0; i < e->count; i++)
         if (e->items[i].group == item->group)
-            e->items[i].state = ITEM_TODO;
+            e->items[i].state = ITEM_DUE;
 }
 
 static struct errand_item *item_of(const struct errand *e, uint32_t unit)
@@ -366,7 +366,7 @@ static void unsent(struct taker *t, uint32_t index, uint32_t count,
         status_node_unsent(row, count);
     for (uint32_t i = 0; e->items != NULL && i < e->count; i++)
         if (e->items[i].state == ITEM_SENT)
-            e->items[i].state = ITEM_TODO;
+            e->items[i].state = ITEM_DUE;
     e->due = 0;
     if (e->asking)
         e->ask = e->node;
