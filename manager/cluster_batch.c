@@ -135,7 +135,7 @@ static enum err gather_slot(struct batch *b, uint32_t first,
     *count = 0;
     for (uint32_t i = first; i != NO_MORE; i = b->members[i].next) {
         const struct framed *command = &b->members[i].command;
-        for (uint32_t k = 0; k < command->nblobs; k++) {
+        for (uint32_t k = 0; blobs != NULL && k < command->nblobs; k++) {
             blobs[all->nblobs] = command->blobs[k];
             blobs[all->nblobs++].at += buffer_len(bytes) - command->at;
         }
@@ -208,7 +208,7 @@ static void chain(struct batch *b, uint32_t *last, bool *head)
 static void send_by_slot(struct batch *b)
 {
     uint32_t *last = malloc((SLOTS + 1) * sizeof(*last));
-    bool *head = malloc(b->count * sizeof(*head));
+    bool *head = calloc(b->count, sizeof(*head));
     /* The request is gone with its last answer. */
     if (last != NULL && head != NULL)
         chain(b, last, head);

@@ -289,7 +289,7 @@ static enum err compose_command(struct composition *m,
         m->first_len = asking ? ASKING_LEN : command->len;
     if (e == ERR_OK)
         e = buffer_append(m->out, command->data, command->len);
-    for (uint32_t i = 0; i < command->nblobs; i++) {
+    for (uint32_t i = 0; m->blobs != NULL && i < command->nblobs; i++) {
         struct blob blob = command->blobs[i];
         blob.at = blob.at - command->at + begin;
         m->blobs[m->nblobs++] = blob;

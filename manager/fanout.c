@@ -1,6 +1,7 @@
 /* Parts of one command, and their replies as one. */
 #include "manager/fanout.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,9 @@ static struct fanout *fanout_new(struct cluster *c, const struct run *run,
     s->cluster = c;
     s->req = run->req;
     s->index = index;
-    s->left = parts + 1; /* and whoever sends them */
+    /* And whoever sends them: so it lives until that calls settle, which
+     * clang's analyzer does not see. */
+    s->left = parts + 1;
     return s;
 }
 
@@ -250,8 +253,9 @@ void fanout_masters(struct cluster *c, const struct run *run, uint32_t index,
         return;
     /* A part goes to whoever serves that slot by then. */
     for (uint32_t i = 0; i < count; i++)
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): see fanout_new */
         send_part(s, run, i, command, slots[i], route, false);
-    settle(s);
+    settle(s); /* NOLINT(clang-analyzer-unix.Malloc): see fanout_new */
 }
 
 /* ---- SCAN ---- */
@@ -307,8 +311,8 @@ static enum err turn_cursor(struct fanout *s, const char *reply, size_t len)
     if (cursor > UINT64_MAX / SCAN_NODES - 1)
         return ERR_LIMIT;
     char text[24];
-    int n = snprintf(text, sizeof(text), "%llu",
-                     (unsigned long long)(cursor * SCAN_NODES + node));
+    uint64_t mixed = cursor * SCAN_NODES + node;
+    int n = snprintf(text, sizeof(text), "%" PRIu64, mixed);
     s->own = malloc(len + sizeof(text) + RESP_HEADER_MAX);
     if (s->own == NULL)
         return ERR_NOMEM;
@@ -387,6 +391,6 @@ void fanout_scan(struct cluster *c, const struct run *run, uint32_t index,
     if (readable && data == NULL)
         s->scans = false; /* it is refused by whoever gets it */
     send_part(s, run, 0, &one, slot, ROUTE_SHARED, false);
-    settle(s);
+    settle(s); /* NOLINT(clang-analyzer-unix.Malloc): see fanout_new */
     free(data);
 }

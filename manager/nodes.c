@@ -166,9 +166,9 @@ struct node *nodes_get(struct nodes *n, const char *host, uint16_t port)
 static void count_masters(struct nodes *n)
 {
     n->master_count = 0;
-    for (uint16_t i = 0; i < n->used; i++)
+    for (uint32_t i = 0; i < n->used; i++)
         if (n->all[i] != NULL && n->all[i]->role == NODE_MASTER)
-            n->masters[n->master_count++] = i;
+            n->masters[n->master_count++] = (uint16_t)i;
 }
 
 static void count_slots(struct nodes *n)
