@@ -282,8 +282,9 @@ static struct mqredis_request *submit(int side, const struct several *s)
     for (size_t i = 0; i < s->count; i++) {
         size_t n;
         char *bytes = diff_encode(&s->k[i], &n);
-        all = realloc(all, len + n);
-        ck_assert_ptr_nonnull(all);
+        char *longer = realloc(all, len + n);
+        ck_assert_ptr_nonnull(longer);
+        all = longer;
         memcpy(all + len, bytes, n);
         len += n;
         free(bytes);

@@ -251,14 +251,14 @@ END_TEST
 struct mover {
     struct cluster_load load;
     uint64_t dice;
-    int8_t owner[REDIS_CLUSTER_SLOTS];
+    int owner[REDIS_CLUSTER_SLOTS];
     long moves, keys;
 };
 
 static void note_owners(struct mover *m)
 {
     for (unsigned i = 0; i < REDIS_CLUSTER_SLOTS; i++)
-        m->owner[i] = (int8_t)redis_cluster_first_owner(&cluster, i);
+        m->owner[i] = redis_cluster_first_owner(&cluster, i);
 }
 
 /* A slot goes somewhere else: mostly as fast as it can, sometimes with pauses,
@@ -276,7 +276,7 @@ static void move_one(struct mover *m)
         n = redis_cluster_move_keys(&cluster, s, from, to, slow ? 1 : 10);
     }
     redis_cluster_move_end(&cluster, s, from, to);
-    m->owner[s] = (int8_t)to;
+    m->owner[s] = to;
     m->moves++;
 }
 

@@ -242,9 +242,12 @@ static void found_keys(const char *text, char *keys, size_t room)
         ck_assert_int_eq(framed_arg(&args, &argv[i], NULL), ERR_OK);
     size_t len = 0;
     keys[0] = '\0';
-    for (uint32_t i = 0; i < count; i++)
-        len += (size_t)snprintf(keys + len, room - len, " %.*s",
-                                (int)argv[where[i]].len, argv[where[i]].data);
+    for (uint32_t i = 0; i < count; i++) {
+        ck_assert_uint_lt(where[i], argc);
+        const struct resp_arg *key = &argv[where[i]];
+        len += (size_t)snprintf(keys + len, room - len, " %.*s", (int)key->len,
+                                key->data);
+    }
     wire_release(&bytes);
 }
 

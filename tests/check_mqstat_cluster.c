@@ -64,7 +64,7 @@ static bool find_row(int node, struct node_row *r)
 
 static struct node_row row_of(int node)
 {
-    struct node_row r;
+    struct node_row r = {0};
     ck_assert_msg(UNTIL(find_row(node, &r)), "no row of %s", address_of(node));
     return r;
 }

@@ -83,9 +83,18 @@ START_TEST(test_an_unchanged_face_is_left_alone)
 }
 END_TEST
 
+/* Whether nobody ever wrote there. */
+static bool untouched(const struct status_node *row)
+{
+    uint64_t counted = counter_get(&row->sent) + counter_get(&row->lost) +
+                       counter_get(&row->sum_ns) + atomic_load(&row->inflight);
+    for (size_t i = 0; i < NODE_TIMES_BUCKETS; i++)
+        counted += counter_get(&row->times[i]);
+    return counted == 0 && atomic_load(&row->begun) == 0;
+}
+
 START_TEST(test_nodes_beyond_the_table_count_in_private)
 {
-    static const struct status untouched;
     ck_assert(node_place_claim(&place, &status, STATUS_NODES, 1, "h", 1) ==
               ERR_OK);
     look(CONN_READY, 0, "", 10);
@@ -95,7 +104,8 @@ START_TEST(test_nodes_beyond_the_table_count_in_private)
     status_node_answered(place.row, 5);
     status_node_lost(place.row, 1);
     ck_assert(!node_place_busy(&place));
-    ck_assert_int_eq(memcmp(&status, &untouched, sizeof(status)), 0);
+    for (size_t i = 0; i < STATUS_NODES; i++)
+        ck_assert_msg(untouched(&status.nodes[i]), "row %zu", i);
     node_place_leave(&place);
     ck_assert_ptr_null(place.row);
 }

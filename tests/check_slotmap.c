@@ -64,7 +64,7 @@ START_TEST(test_masters_and_replicas)
     ck_assert_str_eq(owner(8191), "127.0.0.1:7000");
     ck_assert_str_eq(owner(8192), "127.0.0.2:7000");
     ck_assert_str_eq(owner(16383), "127.0.0.2:7000");
-    for (uint16_t i = 0; i < map->count; i++) {
+    for (uint32_t i = 0; i < map->count; i++) {
         const struct slotmap_node *n = &map->nodes[i];
         bool replica = n->port == 7003 || n->port == 7004;
         ck_assert_uint_eq(n->master, replica ? map->owner[0] : i);

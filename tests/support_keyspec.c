@@ -20,7 +20,8 @@ static void put(struct wire *w, const void *data, size_t len)
 static void put_header(struct wire *w, char type, size_t number)
 {
     char head[RESP_HEADER_MAX];
-    put(w, head, resp_put_header(head, type, (int64_t)number));
+    size_t len = resp_put_header(head, type, (int64_t)number);
+    put(w, head, len);
 }
 
 static void put_word(struct wire *w, const char *word, size_t len)
