@@ -102,7 +102,8 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/policy_learn.c manager/policy_table.c \
                manager/pubsub.c manager/pubsub_members.c \
                manager/pubsub_topics.c manager/pubsub_upstream.c \
-               manager/pushes.c manager/readers.c manager/routes.c \
+               manager/pushes.c manager/readers.c manager/readers_write.c \
+               manager/routes.c \
                manager/sentinel.c manager/sentinel_reply.c manager/stream.c \
                manager/subscriber.c manager/topics.c \
                manager/uri.c manager/walk.c $(ROWS_SRC)
@@ -242,7 +243,7 @@ EXTRA_check_server_diff := $(BUILD)/obj/tests/differential.o $(support) \
 
 # The manager's parts, with requesters in the same process.
 desk_obj := $(support) $(BUILD)/obj/tests/support_manager.o \
-            $(patsubst %,$(BUILD)/obj/manager/%.o,pipeline readers answer \
+            $(patsubst %,$(BUILD)/obj/manager/%.o,pipeline readers readers_write answer \
             buffer loop lanes segments taker)
 TESTS += check_patience
 EXTRA_check_patience := $(BUILD)/obj/manager/patience.o

@@ -172,7 +172,8 @@ bool answer_begin(struct answers *a, struct request *req, uint32_t first,
                   size_t len)
 {
     struct reader *r = req->reader;
-    if (req->cut || req->spoiled || r->dead || buffer_len(&r->backlog) > 0)
+    if (req->cut || req->spoiled || r->dead ||
+        (buffer_len(&r->backlog) > 0 && !r->corked))
         return false;
     struct reply_chunk chunk = chunk_for(req, first, 0, REPLY_OK, 0);
     chunk.flags = REPLY_MORE;
@@ -190,7 +191,8 @@ void answer_reply(struct answers *a, struct request *req, uint32_t first,
             chunk.flags |= REPLY_MORE;
         bool last = (chunk.flags & (REPLY_END | REPLY_MORE)) != 0;
         e = a->gathers && !last && len <= GATHERED_MAX
-                ? readers_gather(a->readers, req->reader, &chunk, data)
+                ? readers_gather(a->readers, req->reader, &chunk, data,
+                                 a->now_ns)
                 : readers_write(a->readers, req->reader, &chunk, data, false);
         if (e == ERR_LIMIT)
             answer_cut(a, req);

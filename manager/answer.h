@@ -48,8 +48,8 @@ struct answers {
     uint32_t inflight;           /* commands taken and not answered */
     uint32_t most_inflight;
     uint64_t now_ns; /* set by each wait of the loop */
-    bool gathers;    /* short replies to one message go out together, with
-                        readers_flush at the latest */
+    bool gathers;    /* short replies to one message go out together, as far
+                        as readers_flush lets them */
     bool readonly;   /* a reply said -READONLY since somebody looked */
 
     /* Called after each ANSWERS_AT_ONCE replies of a round, where set: may take

@@ -107,7 +107,7 @@ void cluster_stop(struct cluster *c, const char *reason)
             REPLY_UNAVAILABLE, "%s; the command was not executed", reason);
     }
     fanouts_hurry(c);
-    readers_flush(c->answers->readers);
+    (void)readers_flush(c->answers->readers, UINT64_MAX);
 }
 
 bool cluster_ready(const struct cluster *c)
@@ -197,7 +197,6 @@ void cluster_flush(struct cluster *c)
 {
     (void)turnstile_turn(&c->turnstile, c->answers->now_ns);
     nodes_flush(&c->nodes);
-    readers_flush(c->answers->readers);
 }
 
 size_t cluster_unsent(const struct cluster *c)
@@ -242,7 +241,7 @@ uint64_t cluster_tick(struct cluster *c, uint64_t now)
     next = cluster_sooner(next, fanouts_tick(c, now));
     next = cluster_sooner(next, turnstile_turn(&c->turnstile, now));
     nodes_flush(&c->nodes);
-    readers_flush(c->answers->readers);
+    next = cluster_sooner(next, readers_flush(c->answers->readers, now));
     status_gauge_set(status, GAUGE_held, c->turnstile.held);
     status_gauge_set(status, GAUGE_nodes, nodes_count_ready(&c->nodes));
     status_gauge_set(status, GAUGE_nodes_known, nodes_count(&c->nodes));

@@ -1,5 +1,5 @@
 /* The table of reply pipes. */
-#include "manager/readers.h"
+#include "manager/readers_write.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,6 @@
 /* An answered reader that took nothing of its reply for so long must give way
  * when there are descriptors for no other. */
 #define STALLED_NS NS_PER_S
-/* So much is gathered before it is written. */
-#define GATHER_MAX 8192
 
 enum err readers_init(struct readers *rs, struct loop *loop,
                       struct status *status, int reply_fd, int payload_fd,
@@ -119,6 +117,7 @@ static int withdraw(struct readers *rs, struct reader *r)
     int fd = r->watcher.fd;
     loop_remove(rs->loop, &r->watcher);
     unchain(rs, r);
+    reader_forget_cork(rs, r);
     drop_backlog(rs, r);
     r->dead = true;
     rs->open_count--;
@@ -137,8 +136,7 @@ static void bury(struct readers *rs, struct reader *r)
     close(withdraw(rs, r));
 }
 
-/* Nobody reads any more: the name goes too. */
-static void die(struct readers *rs, struct reader *r)
+void reader_die(struct readers *rs, struct reader *r)
 {
     if (r->has_payload)
         payload_unlink(rs->payload_fd, r->client, r->slot);
@@ -158,7 +156,6 @@ void readers_reap(struct readers *rs)
 
 void readers_release(struct readers *rs)
 {
-    rs->gathering = NULL;
     /* Without a table where there was no memory for one. */
     for (uint32_t i = 0; i < rs->bucket_count && rs->buckets != NULL; i++) {
         while (rs->buckets[i] != NULL) {
@@ -175,264 +172,6 @@ void readers_release(struct readers *rs)
     free(rs->buckets);
     rs->buckets = NULL;
     rs->bucket_count = 0;
-}
-
-/* ---- writing ---- */
-
-/* Writes the backlog until the pipe is full. */
-static void drain_backlog(struct readers *rs, struct reader *r)
-{
-    while (buffer_len(&r->backlog) > 0) {
-        ssize_t n = write(r->watcher.fd, buffer_head(&r->backlog),
-                          buffer_len(&r->backlog));
-        if (n <= 0)
-            return; /* full, or dead: EPOLLERR tells */
-        buffer_take(&r->backlog, (size_t)n);
-        r->taken += (size_t)n;
-        rs->total_backlog -= (size_t)n;
-        r->progress_ns = clock_ns();
-    }
-    buffer_release(&r->backlog);
-    loop_change(rs->loop, &r->watcher, 0);
-}
-
-static void reader_ready(void *owner, uint32_t events)
-{
-    struct reader *r = owner;
-    struct readers *rs = r->owner;
-    /* Before EPOLLOUT, which comes with it. */
-    if (events & (EPOLLERR | EPOLLHUP)) {
-        die(rs, r);
-        return;
-    }
-    r->full = false;
-    r->progress_ns = clock_ns();
-    drain_backlog(rs, r);
-    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
-}
-
-/* Keeps header and body, less the `skip` bytes that were written. */
-static enum err keep(struct readers *rs, struct reader *r,
-                     const struct reply_chunk *chunk, const char *body,
-                     size_t skip)
-{
-    size_t total = sizeof(*chunk) + chunk->length - skip;
-    enum err e = buffer_reserve(&r->backlog, total);
-    if (e != ERR_OK)
-        return e;
-    if (buffer_len(&r->backlog) == 0)
-        r->progress_ns = clock_ns();
-    if (skip < sizeof(*chunk)) {
-        size_t n = sizeof(*chunk) - skip;
-        memcpy(buffer_tail(&r->backlog), (const char *)chunk + skip, n);
-        buffer_filled(&r->backlog, n);
-        skip = 0;
-    } else {
-        skip -= sizeof(*chunk);
-    }
-    if (chunk->length > skip) {
-        memcpy(buffer_tail(&r->backlog), body + skip, chunk->length - skip);
-        buffer_filled(&r->backlog, chunk->length - skip);
-    }
-    rs->total_backlog += total;
-    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
-    if (!r->corked)
-        loop_change(rs->loop, &r->watcher, EPOLLOUT);
-    return ERR_OK;
-}
-
-/* What was gathered goes out, as far as the pipe takes it. */
-static void uncork(struct readers *rs, struct reader *r)
-{
-    r->corked = false;
-    drain_backlog(rs, r);
-    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
-    if (buffer_len(&r->backlog) > 0)
-        loop_change(rs->loop, &r->watcher, EPOLLOUT);
-}
-
-bool readers_tight(const struct readers *rs, const struct reader *r, size_t len)
-{
-    size_t waiting = buffer_len(&r->backlog);
-    size_t total = sizeof(struct reply_chunk) + len;
-    /* With nothing waiting it depends on what the pipe takes. */
-    return waiting > 0 && (waiting + total > rs->reader_limit ||
-                           rs->total_backlog + total > rs->total_limit);
-}
-
-/* Last words are short, yet nobody counts the requests of one who never reads:
- * beyond these bounds it is given up. */
-static bool overflows(const struct readers *rs, const struct reader *r,
-                      size_t len)
-{
-    size_t waiting = buffer_len(&r->backlog);
-    size_t more = sizeof(struct reply_chunk) + len;
-    if (waiting == 0 || rs->total_backlog + more <= rs->total_limit)
-        return false;
-    return waiting + more > rs->reader_limit ||
-           rs->total_backlog + more > 2 * rs->total_limit;
-}
-
-enum err readers_write(struct readers *rs, struct reader *r,
-                       const struct reply_chunk *chunk, const char *body,
-                       bool forced)
-{
-    if (r->dead)
-        return ERR_CLOSED;
-    size_t written = 0;
-    if (!forced && readers_tight(rs, r, chunk->length))
-        return ERR_LIMIT;
-    if (forced && overflows(rs, r, chunk->length)) {
-        status_count(rs->status, COUNTER_aborted, 1);
-        die(rs, r);
-        return ERR_CLOSED;
-    }
-    if (r->corked) {
-        if (keep(rs, r, chunk, body, 0) != ERR_OK) {
-            die(rs, r);
-            return ERR_CLOSED;
-        }
-        uncork(rs, r);
-        return ERR_OK;
-    }
-    if (buffer_len(&r->backlog) == 0) {
-        enum err e = oneshot_write(r->watcher.fd, chunk, body, &written);
-        if (e == ERR_OK)
-            return ERR_OK;
-        if (e != ERR_AGAIN) {
-            die(rs, r);
-            return ERR_CLOSED;
-        }
-    }
-    if (keep(rs, r, chunk, body, written) != ERR_OK) {
-        /* Out of memory: the reply can't be told whole, nor taken back. */
-        die(rs, r);
-        return ERR_CLOSED;
-    }
-    return ERR_OK;
-}
-
-enum err readers_gather(struct readers *rs, struct reader *r,
-                        const struct reply_chunk *chunk, const char *body)
-{
-    if (r->dead)
-        return ERR_CLOSED;
-    if (readers_tight(rs, r, chunk->length))
-        return ERR_LIMIT;
-    if (buffer_len(&r->backlog) == 0) {
-        r->corked = true;
-        if (!r->gathers) {
-            r->gathers = true;
-            r->next_gathering = rs->gathering;
-            rs->gathering = r;
-        }
-    }
-    if (keep(rs, r, chunk, body, 0) != ERR_OK) {
-        die(rs, r);
-        return ERR_CLOSED;
-    }
-    if (r->corked && buffer_len(&r->backlog) >= GATHER_MAX)
-        uncork(rs, r);
-    return ERR_OK;
-}
-
-void readers_flush(struct readers *rs)
-{
-    while (rs->gathering != NULL) {
-        struct reader *r = rs->gathering;
-        rs->gathering = r->next_gathering;
-        r->gathers = false;
-        if (r->corked && !r->dead)
-            uncork(rs, r);
-    }
-}
-
-enum err readers_payload(struct readers *rs, struct reader *r, int64_t need,
-                         int *fd)
-{
-    struct stat pipe;
-    if (r->dead)
-        return ERR_CLOSED;
-    if (fstat(r->watcher.fd, &pipe) < 0)
-        return ERR_SYS;
-    r->has_payload = true;
-    return payload_open(rs->payload_fd, r->client, r->slot, pipe.st_uid, need,
-                        fd);
-}
-
-/* ---- the bodies of long chunks ---- */
-
-/* A pipe that large replies go through: fewer wake-ups. Beyond the user's
- * budget of pipe pages (pipe-user-pages-soft) it stays as it is. */
-#define WIDE_PIPE (256 * 1024)
-
-enum err readers_begin(struct readers *rs, struct reader *r,
-                       const struct reply_chunk *chunk, size_t len)
-{
-    struct reply_chunk promise = *chunk;
-    promise.length = (uint32_t)len;
-    if (r->dead)
-        return ERR_CLOSED;
-    ssize_t n = -1;
-    if (buffer_len(&r->backlog) == 0)
-        n = write(r->watcher.fd, &promise, sizeof(promise));
-    /* A pipe takes so few bytes whole or not at all (PIPE_BUF). */
-    if (n < 0)
-        readers_append(rs, r, (const char *)&promise, sizeof(promise));
-    return r->dead ? ERR_CLOSED : ERR_OK;
-}
-
-enum err readers_splice(struct readers *rs, struct reader *r, int socket_fd,
-                        size_t len, size_t *moved)
-{
-    if (r->dead)
-        return ERR_CLOSED;
-    if (buffer_len(&r->backlog) > 0) {
-        r->full = true;
-        return ERR_AGAIN;
-    }
-    if (!r->wide) {
-        r->wide = true;
-        fcntl(r->watcher.fd, F_SETPIPE_SZ, WIDE_PIPE);
-    }
-    ssize_t n = splice(socket_fd, NULL, r->watcher.fd, NULL, len,
-                       SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-    if (n > 0) {
-        r->taken += (size_t)n;
-        *moved = (size_t)n;
-        return ERR_OK;
-    }
-    if (n < 0 && errno == EAGAIN) {
-        r->full = true;
-        r->progress_ns = clock_ns();
-        loop_change(rs->loop, &r->watcher, EPOLLOUT);
-        return ERR_AGAIN;
-    }
-    if (n < 0 && errno == EPIPE) {
-        die(rs, r);
-        return ERR_CLOSED;
-    }
-    return ERR_SYS; /* also the socket's end of file: read(2) tells it */
-}
-
-void readers_append(struct readers *rs, struct reader *r, const char *data,
-                    size_t len)
-{
-    if (r->dead)
-        return;
-    r->corked = false;
-    if (buffer_reserve(&r->backlog, len) != ERR_OK) {
-        die(rs, r);
-        return;
-    }
-    if (data != NULL)
-        memcpy(buffer_tail(&r->backlog), data, len);
-    else
-        memset(buffer_tail(&r->backlog), 0, len);
-    buffer_filled(&r->backlog, len);
-    rs->total_backlog += len;
-    status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
-    loop_change(rs->loop, &r->watcher, EPOLLOUT);
 }
 
 /* ---- finding and opening ---- */
@@ -455,7 +194,7 @@ static bool make_room(struct readers *rs)
     if (stalled == NULL || clock_ns() - stalled->progress_ns < STALLED_NS)
         return false;
     /* Its reply stays cut off: the name goes, too. */
-    die(rs, stalled);
+    reader_die(rs, stalled);
     status_count(rs->status, COUNTER_aborted, 1);
     return true;
 }
@@ -544,7 +283,7 @@ bool readers_check(struct readers *rs, struct reader *r)
     struct pollfd p = {.fd = r->watcher.fd, .events = 0};
     if (poll(&p, 1, 0) == 0)
         return true;
-    die(rs, r);
+    reader_die(rs, r);
     return false;
 }
 
@@ -580,4 +319,17 @@ bool readers_sweep(struct readers *rs)
     if (removed > 0)
         status_count(rs->status, COUNTER_swept, removed);
     return rs->sweep.dir != NULL;
+}
+
+enum err readers_payload(struct readers *rs, struct reader *r, int64_t need,
+                         int *fd)
+{
+    struct stat pipe;
+    if (r->dead)
+        return ERR_CLOSED;
+    if (fstat(r->watcher.fd, &pipe) < 0)
+        return ERR_SYS;
+    r->has_payload = true;
+    return payload_open(rs->payload_fd, r->client, r->slot, pipe.st_uid, need,
+                        fd);
 }

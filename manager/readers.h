@@ -35,13 +35,13 @@ struct reader {
     bool full;            /* until its pipe can be written again */
     bool wide;            /* its pipe was made larger */
     bool corked;          /* its backlog is what readers_gather gathered */
-    bool gathers;         /* it is on the list of those */
+    uint64_t corked_ns;   /* since when */
     uint64_t progress_ns; /* when the backlog last got shorter or began */
     uint64_t taken;       /* bytes that went into the pipe */
     struct buffer backlog;
-    struct reader *next_gathering;
-    struct reader *chain;                 /* in a bucket, or of the dead */
-    struct reader *idle_prev, *idle_next; /* least recently used first */
+    struct reader *chain;                     /* in a bucket, or of the dead */
+    struct reader *idle_prev, *idle_next;     /* least recently used first */
+    struct reader *corked_prev, *corked_next; /* in the order of corked_ns */
 };
 
 struct readers {
@@ -57,11 +57,11 @@ struct readers {
     uint32_t bucket_count; /* a power of two */
     uint32_t open_count;
     struct reader *idle_first, *idle_last;
-    struct reader *gathering; /* some of whose replies are gathered */
-    struct reader *dead;      /* without requests: freed after the round */
-    uint64_t key;             /* of the table's hash; random */
-    struct sweep sweep;       /* under way */
-    bool payloads_next;       /* which folder's turn comes after it */
+    struct reader *corked_first, *corked_last;
+    struct reader *dead; /* without requests: freed after the round */
+    uint64_t key;        /* of the table's hash; random */
+    struct sweep sweep;  /* under way */
+    bool payloads_next;  /* which folder's turn comes after it */
 };
 
 /* The descriptors are borrowed; `key` is random. ERR_NOMEM. */
@@ -109,12 +109,17 @@ MUST_CHECK enum err readers_write(struct readers *rs, struct reader *r,
                                   const struct reply_chunk *chunk,
                                   const char *body, bool forced);
 
-/* The same for a chunk that others will follow soon: it may go out with them,
- * or with the next readers_flush, which must come before readers_reap. */
+/* The same for a chunk that others will follow soon: it goes out with the next
+ * one of readers_write, or with a readers_flush. `now`: not before that of the
+ * call before. */
 MUST_CHECK enum err readers_gather(struct readers *rs, struct reader *r,
                                    const struct reply_chunk *chunk,
-                                   const char *body);
-void readers_flush(struct readers *rs);
+                                   const char *body, uint64_t now);
+
+/* Writes what was gathered and has waited long enough for more. Returns when
+ * that will be true of the next; 0: nothing is left. With `now` UINT64_MAX
+ * everything goes. */
+uint64_t readers_flush(struct readers *rs, uint64_t now);
 
 /* Whether readers_write would refuse a chunk of `len` bytes now, for what waits
  * already. */
