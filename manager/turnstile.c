@@ -22,39 +22,44 @@ void turnstile_init(struct turnstile *t, const struct turnstile_ops *ops,
 
 /* ---- who is held ---- */
 
-static void list_gate(struct turnstile *t, struct gate *g, uint16_t index)
+static void close_gate(struct turnstile *t, uint16_t slot)
 {
-    g->prev = TURNSTILE_NOWHERE;
-    g->next = t->first;
+    struct gate_row *row = &t->rows[slot];
+    row->prev = TURNSTILE_NOWHERE;
+    row->next = t->first;
     if (t->first != TURNSTILE_NOWHERE)
-        t->gates[t->first].prev = index;
-    t->first = index;
+        t->rows[t->first].prev = slot;
+    t->first = slot;
+    t->gates[slot].closed = 1;
 }
 
-static void unlist_gate(struct turnstile *t, const struct gate *g)
+static void open_gate(struct turnstile *t, uint16_t slot)
 {
-    if (g->next != TURNSTILE_NOWHERE)
-        t->gates[g->next].prev = g->prev;
-    if (g->prev != TURNSTILE_NOWHERE)
-        t->gates[g->prev].next = g->next;
+    struct gate_row *row = &t->rows[slot];
+    if (row->next != TURNSTILE_NOWHERE)
+        t->rows[row->next].prev = row->prev;
+    if (row->prev != TURNSTILE_NOWHERE)
+        t->rows[row->prev].next = row->next;
     else
-        t->first = g->next;
+        t->first = row->next;
+    row->held = NULL;
+    t->gates[slot].closed = 0;
 }
 
 /* Puts it into its place: who comes back has often come before those that are
  * held. */
 static void hold(struct turnstile *t, struct passer *p)
 {
-    struct gate *g = &t->gates[p->slot];
+    struct gate_row *row = &t->rows[p->slot];
     t->held++;
     t->held_bytes += p->bytes;
     p->held = true;
-    if (g->held == NULL) {
-        list_gate(t, g, p->slot);
-        g->held = p->next = p->prev = p;
+    if (row->held == NULL) {
+        close_gate(t, p->slot);
+        row->held = p->next = p->prev = p;
         return;
     }
-    struct passer *before = g->held; /* the one it is put in front of */
+    struct passer *before = row->held; /* the one it is put in front of */
     bool last = p->seq > before->prev->seq;
     while (!last && before->seq < p->seq)
         before = before->next;
@@ -62,33 +67,39 @@ static void hold(struct turnstile *t, struct passer *p)
     p->prev = before->prev;
     p->prev->next = p;
     p->next->prev = p;
-    if (!last && before == g->held)
-        g->held = p;
+    if (!last && before == row->held)
+        row->held = p;
 }
 
 void turnstile_drop(struct turnstile *t, struct passer *p)
 {
-    struct gate *g = &t->gates[p->slot];
+    struct gate_row *row = &t->rows[p->slot];
     t->held--;
     t->held_bytes -= p->bytes;
     p->held = false;
     if (p->next == p) {
-        g->held = NULL;
-        unlist_gate(t, g);
+        open_gate(t, p->slot);
         return;
     }
     p->next->prev = p->prev;
     p->prev->next = p->next;
-    if (g->held == p)
-        g->held = p->next;
+    if (row->held == p)
+        row->held = p->next;
 }
 
 struct passer *turnstile_any(const struct turnstile *t)
 {
-    return t->first == TURNSTILE_NOWHERE ? NULL : t->gates[t->first].held;
+    return t->first == TURNSTILE_NOWHERE ? NULL : t->rows[t->first].held;
 }
 
 /* ---- who passes ---- */
+
+/* Whether one with this target goes along with those that are inside. */
+static bool fits(const struct gate *g, const struct passer *p, uint16_t target)
+{
+    return p->loose || g->inside == 0 ||
+           (g->at == target && g->inside < GATE_INSIDE_MAX);
+}
 
 static void pass(struct turnstile *t, struct gate *g, struct passer *p,
                  uint16_t target)
@@ -107,10 +118,9 @@ enum err turnstile_enter(struct turnstile *t, struct passer *p)
     p->seq = ++t->seq;
     p->not_before_ns = 0;
     p->held = p->counted = false;
-    if (g->held == NULL) {
+    if (!g->closed) {
         uint16_t target = t->ops->target(t->context, p);
-        if (target != TURNSTILE_NOWHERE &&
-            (p->loose || g->inside == 0 || g->at == target)) {
+        if (target != TURNSTILE_NOWHERE && fits(g, p, target)) {
             pass(t, g, p, target);
             return ERR_OK;
         }
@@ -123,27 +133,22 @@ enum err turnstile_enter(struct turnstile *t, struct passer *p)
     return ERR_OK;
 }
 
-static void note_due(struct turnstile *t, struct gate *g)
+static void note_due(struct turnstile *t, uint16_t slot)
 {
-    if (g->due)
+    if (t->rows[slot].due)
         return;
-    g->due = true;
-    t->due[t->due_count++] = (uint16_t)(g - t->gates);
+    t->rows[slot].due = true;
+    t->due[t->due_count++] = slot;
 }
 
-static void come_back(struct turnstile *t, struct passer *p)
+void turnstile_leave(struct turnstile *t, struct passer *p)
 {
     struct gate *g = &t->gates[p->slot];
     if (p->counted)
         g->inside--;
     p->counted = false;
-    if (g->inside == 0 && g->held != NULL)
-        note_due(t, g);
-}
-
-void turnstile_leave(struct turnstile *t, struct passer *p)
-{
-    come_back(t, p);
+    if (g->closed && g->inside == 0)
+        note_due(t, p->slot);
 }
 
 void turnstile_again(struct turnstile *t, struct passer *p,
@@ -151,22 +156,22 @@ void turnstile_again(struct turnstile *t, struct passer *p,
 {
     p->not_before_ns = not_before_ns;
     hold(t, p);
-    come_back(t, p);
+    turnstile_leave(t, p);
 }
 
 /* The longest row with one target. */
-static void let_go(struct turnstile *t, struct gate *g, uint64_t now)
+static void let_go(struct turnstile *t, uint16_t slot, uint64_t now)
 {
+    struct gate *g = &t->gates[slot];
     bool row = false;
-    while (g->held != NULL) {
-        struct passer *p = g->held;
+    while (g->closed) {
+        struct passer *p = t->rows[slot].held;
         if (p->not_before_ns > now)
             return;
         if (!p->loose && g->inside > 0 && !row)
             return;
         uint16_t target = t->ops->target(t->context, p);
-        if (target == TURNSTILE_NOWHERE ||
-            (row && !p->loose && g->inside > 0 && target != g->at))
+        if (target == TURNSTILE_NOWHERE || !fits(g, p, target))
             return;
         row = row || !p->loose;
         turnstile_drop(t, p);
@@ -179,25 +184,24 @@ static void look_at_all(struct turnstile *t, uint64_t now)
 {
     uint16_t next;
     for (uint16_t i = t->first; i != TURNSTILE_NOWHERE; i = next) {
-        struct gate *g = &t->gates[i];
-        next = g->next;
-        struct passer *p = g->held, *last = g->held->prev;
+        next = t->rows[i].next;
+        struct passer *p = t->rows[i].held, *last = p->prev;
         for (bool more = true; more;) {
             struct passer *after = p->next;
             more = p != last;
             t->ops->look(t->context, p); /* it may be gone now */
             p = after;
         }
-        let_go(t, g, now);
+        let_go(t, i, now);
     }
 }
 
 uint64_t turnstile_turn(struct turnstile *t, uint64_t now)
 {
     while (t->due_count > 0) {
-        struct gate *g = &t->gates[t->due[--t->due_count]];
-        g->due = false;
-        let_go(t, g, now);
+        uint16_t slot = t->due[--t->due_count];
+        t->rows[slot].due = false;
+        let_go(t, slot, now);
     }
     if (t->first == TURNSTILE_NOWHERE) {
         t->look_ns = 0;

@@ -51,10 +51,19 @@ struct turnstile_ops {
     void (*look)(void *context, struct passer *p);
 };
 
+/* All that passing needs: keys are anywhere, and what is small stays in the
+ * processor's caches. */
 struct gate {
+    uint16_t at;          /* where those are that are inside */
+    uint16_t inside : 15; /* passed and not back; at most GATE_INSIDE_MAX */
+    uint16_t closed : 1;  /* somebody is held */
+};
+
+#define GATE_INSIDE_MAX 0x7fff
+
+/* Those held at a gate. */
+struct gate_row {
     struct passer *held; /* the first */
-    uint32_t inside;     /* passed and not back */
-    uint16_t at;         /* where those are */
     uint16_t next, prev; /* gates that hold somebody; a list */
     bool due;            /* is on the list of gates to be looked at */
 };
@@ -71,6 +80,7 @@ struct turnstile {
     uint64_t look_ns; /* when all that hold are to be looked at next */
     uint16_t due[SLOTS + 1];
     struct gate gates[SLOTS + 1];
+    struct gate_row rows[SLOTS + 1];
 };
 
 /* Large: on the heap. `ops` and `context` are borrowed. */

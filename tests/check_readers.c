@@ -396,6 +396,110 @@ START_TEST(test_last_words_are_bounded)
 }
 END_TEST
 
+/* ---- gathering ---- */
+
+#define SHORT 100
+
+static enum err gather(struct reader *r, uint32_t number, uint64_t now)
+{
+    struct reply_chunk chunk = {
+        .request = 1, .length = SHORT, .first = number, .count = 1};
+    return readers_gather(readers, r, &chunk, body, now);
+}
+
+static void expect_nothing(const struct oneshot *slot)
+{
+    char byte;
+    ck_assert_int_eq(read(slot->fd, &byte, 1), -1);
+}
+
+/* What was gathered waits for the next chunk that is written, or its time. */
+START_TEST(test_gathered_ones_go_together)
+{
+    struct oneshot slots[2] = {make_slot(), make_slot()};
+    struct reader *r[2] = {get(&slots[0]), get(&slots[1])};
+    uint64_t now = clock_ns();
+    ck_assert_int_eq(gather(r[0], 0, now), ERR_OK);
+    ck_assert_int_eq(gather(r[1], 0, now + 1000), ERR_OK);
+    ck_assert_int_eq(gather(r[0], 1, now + 2000), ERR_OK);
+    expect_nothing(&slots[0]);
+    uint64_t due = readers_flush(readers, now + 3000);
+    ck_assert_uint_gt(due, now + 3000);
+    ck_assert_uint_le(due, now + NS_PER_MS);
+    expect_nothing(&slots[0]);
+    ck_assert_uint_eq(readers_flush(readers, due), due + 1000);
+    expect_chunks(&slots[0], 0, 2, SHORT);
+    expect_nothing(&slots[1]);
+    ck_assert_int_eq(put(r[1], 1, SHORT, false), ERR_OK);
+    expect_chunks(&slots[1], 0, 2, SHORT);
+    ck_assert_uint_eq(readers_flush(readers, due), 0);
+    ck_assert_uint_eq(readers->total_backlog, 0);
+    for (int i = 0; i < 2; i++) {
+        readers_put(readers, r[i]);
+        oneshot_release(&desk.pool, &slots[i]);
+    }
+}
+END_TEST
+
+/* Neither much for one, nor a little for each of many. */
+START_TEST(test_gathering_is_bounded)
+{
+    struct oneshot slots[2] = {make_slot(), make_slot()};
+    struct reader *r[2] = {get(&slots[0]), get(&slots[1])};
+    uint32_t n = 0;
+    for (; n < 300; n++)
+        ck_assert_int_eq(gather(r[0], n, 1), ERR_OK);
+    ck_assert_uint_le(readers->total_backlog, 8192);
+    (void)readers_flush(readers, UINT64_MAX);
+    expect_chunks(&slots[0], 0, n, SHORT);
+    for (n = fill(r[0]); readers->total_backlog <= TOTAL_LIMIT / 2; n++)
+        ck_assert_int_eq(put(r[0], n, BODY, false), ERR_OK);
+    ck_assert_int_eq(gather(r[1], 0, 1), ERR_OK);
+    expect_chunks(&slots[1], 0, 1, SHORT);
+    expect_chunks(&slots[0], 0, n, BODY);
+    for (int i = 0; i < 2; i++) {
+        readers_put(readers, r[i]);
+        oneshot_release(&desk.pool, &slots[i]);
+    }
+}
+END_TEST
+
+/* Some of those that gather die, in the middle and at both ends. */
+START_TEST(test_death_of_some_that_gather)
+{
+    for (unsigned dying = 1; dying < 1 << MAX_OPEN; dying++) {
+        struct oneshot slots[MAX_OPEN];
+        struct reader *r[MAX_OPEN];
+        for (int i = 0; i < MAX_OPEN; i++) {
+            slots[i] = make_slot();
+            r[i] = get(&slots[i]);
+            ck_assert_int_eq(gather(r[i], 0, 1), ERR_OK);
+            if (dying >> i & 1)
+                close(slots[i].fd);
+        }
+        desk_turn(&desk);
+        for (int i = 0; i < MAX_OPEN; i++)
+            if (dying >> i & 1)
+                readers_put(readers, r[i]);
+        readers_reap(readers);
+        ck_assert_uint_eq(readers_flush(readers, UINT64_MAX), 0);
+        for (int i = 0; i < MAX_OPEN; i++) {
+            if (dying >> i & 1)
+                continue;
+            expect_chunks(&slots[i], 0, 1, SHORT);
+            readers_put(readers, r[i]);
+            oneshot_abandon(&desk.pool, &slots[i]);
+        }
+        desk_turn(&desk);
+        readers_reap(readers);
+        ck_assert_uint_eq(readers->open_count, 0);
+        ck_assert_uint_eq(readers->total_backlog, 0);
+    }
+}
+END_TEST
+
+/* ---- leftovers ---- */
+
 /* However much lies there: others have their turn between. */
 START_TEST(test_sweep_goes_in_steps)
 {
@@ -527,6 +631,9 @@ static Suite *suite(void)
     tcase_add_test(t, test_one_whose_reply_still_waits_is_not_evicted);
     tcase_add_test(t, test_one_that_stands_still_gives_way);
     tcase_add_test(t, test_last_words_are_bounded);
+    tcase_add_test(t, test_gathered_ones_go_together);
+    tcase_add_test(t, test_gathering_is_bounded);
+    tcase_add_test(t, test_death_of_some_that_gather);
     tcase_add_test(t, test_sweep_goes_in_steps);
     tcase_add_test(t, test_many_clients_are_found);
     tcase_add_test(t, test_chosen_ids_do_not_meet_in_one_bucket);

@@ -42,7 +42,7 @@ static void go(void *context, struct passer *p, uint16_t to)
     (void)context;
     /* Whoever is held at that gate came later; and who has passed there is at
      * the same node. */
-    const struct passer *held = turnstile->gates[p->slot].held;
+    const struct passer *held = turnstile->rows[p->slot].held;
     bool right = true;
     for (const struct passer *h = held; h != NULL;
          h = h->next == held ? NULL : h->next)
@@ -321,6 +321,25 @@ START_TEST(test_one_that_does_not_go)
 }
 END_TEST
 
+/* A gate counts only so many: more are held until those are back. */
+START_TEST(test_a_full_gate)
+{
+    ck_assert_int_eq(enter(0, 7), ERR_OK);
+    WENT(0, 0);
+    turnstile->gates[7].inside = GATE_INSIDE_MAX; /* as if by others */
+    ck_assert_int_eq(enter(1, 7), ERR_OK);
+    ck_assert_int_eq(enter(2, 7), ERR_OK);
+    (void)turnstile_turn(turnstile, 1);
+    nobody_went();
+    ck_assert_uint_eq(turnstile->held, 2);
+    ck_assert_uint_eq(turnstile->gates[7].inside, GATE_INSIDE_MAX);
+    turnstile->gates[7].inside = 1;
+    leave(0);
+    (void)turnstile_turn(turnstile, 2);
+    WENT(0, 1, 2);
+}
+END_TEST
+
 /* Chance: four slots, three nodes, and everything that can happen to them; `go`
  * looks at the order. */
 START_TEST(test_order_holds_by_chance)
@@ -399,6 +418,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_the_unwanted_are_dropped);
     tcase_add_test(t, test_loose_ones_count_for_nobody);
     tcase_add_test(t, test_one_that_does_not_go);
+    tcase_add_test(t, test_a_full_gate);
     tcase_add_loop_test(t, test_order_holds_by_chance, 0, 8);
     suite_add_tcase(s, t);
     return s;
