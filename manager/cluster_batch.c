@@ -17,6 +17,7 @@ struct member {
     uint16_t slot;  /* or TURNSTILE_KEYLESS */
     uint16_t group; /* its transaction; 0: none */
     bool alone;     /* it is split, sent to all, or refused */
+    bool head;      /* the first of a chain */
 };
 
 #define NO_MORE UINT32_MAX
@@ -182,15 +183,15 @@ static void send_slot(struct batch *b, uint32_t first)
 /* Chains the commands of each slot. One without a key goes with the one before
  * it, or where there is none, with the next. No chain passes a command that is
  * sent by itself: with that one's keys the order would be another. */
-static void chain(struct batch *b, uint32_t *last, bool *head)
+static void chain(struct batch *b)
 {
+    uint32_t *last = b->cluster->batch_last;
     uint16_t slot = b->slot;
     uint32_t since = 0; /* the first behind such a command */
-    memset(last, 0xff, (SLOTS + 1) * sizeof(*last));
     for (uint32_t i = 0; i < b->count; i++) {
         struct member *m = &b->members[i];
         m->next = NO_MORE;
-        head[i] = false;
+        m->head = false;
         if (m->alone) {
             since = i + 1;
             continue;
@@ -198,31 +199,26 @@ static void chain(struct batch *b, uint32_t *last, bool *head)
         if (m->slot == TURNSTILE_KEYLESS)
             m->slot = slot;
         slot = m->slot;
-        head[i] = last[slot] == NO_MORE || last[slot] < since;
-        if (!head[i])
-            b->members[last[slot]].next = i;
-        last[slot] = i;
+        m->head = last[slot] <= since;
+        if (!m->head)
+            b->members[last[slot] - 1].next = i;
+        last[slot] = i + 1;
     }
+    for (uint32_t i = 0; i < b->count; i++)
+        last[b->members[i].slot] = 0;
 }
 
 static void send_by_slot(struct batch *b)
 {
-    uint32_t *last = malloc((SLOTS + 1) * sizeof(*last));
-    bool *head = calloc(b->count, sizeof(*head));
+    chain(b);
     /* The request is gone with its last answer. */
-    if (last != NULL && head != NULL)
-        chain(b, last, head);
     for (uint32_t i = 0; i < b->count; i++) {
-        if (last == NULL || head == NULL)
-            fail(b, i);
-        else if (b->members[i].alone)
+        if (b->members[i].alone)
             cluster_one(b->cluster, b->route, b->run, b->run->first + i,
                         &b->members[i].command);
-        else if (head[i])
+        else if (b->members[i].head)
             send_slot(b, i);
     }
-    free(last);
-    free(head);
 }
 
 static void refuse_everywhere(struct batch *b)

@@ -41,6 +41,9 @@ struct cluster {
     bool stopping; /* what comes back is not sent again */
     bool none;     /* the server says that it is no cluster */
     struct turnstile turnstile;
+    /* While a batch is chained: the last member of each slot, counted from 1;
+     * all 0 otherwise. */
+    uint32_t batch_last[SLOTS + 1];
 };
 
 static inline uint64_t cluster_sooner(uint64_t a, uint64_t b)
