@@ -213,8 +213,10 @@ EXTRA_check_turnstile := $(BUILD)/obj/manager/turnstile.o
 EXTRA_check_slot := $(BUILD)/obj/manager/slot.o
 EXTRA_check_slotmap := $(BUILD)/obj/manager/slotmap.o $(walk_obj)
 EXTRA_check_keyspec := $(keyspec_obj) $(walk_obj)
+redis_cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_cluster \
+    redis_cluster_slots redis_cluster_view)
 EXTRA_check_keyspec_server := $(keyspec_obj) $(policy_obj) $(support) \
-    $(patsubst %,$(BUILD)/obj/tests/%.o,support_redis redis_cluster)
+    $(redis_cluster_obj) $(BUILD)/obj/tests/support_redis.o
 EXTRA_check_scatter := $(keyspec_obj) $(walk_obj) $(scatter_src:%.c=$(BUILD)/obj/%.o)
 
 TESTS += check_subscriber check_pushes
@@ -307,7 +309,7 @@ $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
 liar_tests := check_lib_liar check_lib_edges
 TESTS += $(liar_tests)
 $(foreach t,$(liar_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
-    $(BUILD)/obj/tests/lib.o $(BUILD)/obj/tests/liar.o $$(lib_obj)))
+    $(patsubst %,$(BUILD)/obj/tests/%.o,lib liar) $$(lib_obj)))
 
 # The gateway's suites run it, with a connection of their own.
 gateway_tests := check_gateway check_gateway_blocking check_gateway_faults \
@@ -326,8 +328,8 @@ cluster_tests := check_cluster_harness check_cluster_moves \
                  check_cluster_commands check_cluster_replicas \
                  check_cluster_login check_cluster_bounds check_cluster_pubsub
 TESTS += $(cluster_tests)
-cluster_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,support_tls redis_cluster cluster_load lib \
-    differential)
+cluster_obj := $(redis_cluster_obj) $(patsubst %,$(BUILD)/obj/tests/%.o,\
+    support_tls cluster_load lib differential)
 TESTS += check_node_rows check_mqstat_cluster
 EXTRA_check_node_rows := $(BUILD)/obj/manager/node_rows.o
 EXTRA_check_mqstat_cluster = $(e2e_obj) $(cluster_obj) $(lib_obj)

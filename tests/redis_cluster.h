@@ -75,13 +75,20 @@ const char *redis_cluster_ask_owner(const struct redis_cluster *c,
                                     const char *key, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* A command that must be answered with +OK. */
+void redis_cluster_order(const struct redis_cluster *c, int node,
+                         const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* ---- slots ---- */
 
 /* The slot of a key; with a hash tag, of that. */
 unsigned redis_cluster_slot(const char *key);
 
-/* The node that owned the slot when the cluster was made. */
+/* The node that owned the slot when the cluster was made; the first slot of a
+ * master at that time. */
 int redis_cluster_first_owner(const struct redis_cluster *c, unsigned slot);
+unsigned redis_cluster_first_slot(const struct redis_cluster *c, int master);
 
 /* The n-th word ("t7") of which the slot was the node's: as a key, or as a tag
  * for many. Static storage of 16 words that come in turn. */
