@@ -309,7 +309,7 @@ $(foreach t,$(lib_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
 liar_tests := check_lib_liar check_lib_edges
 TESTS += $(liar_tests)
 $(foreach t,$(liar_tests),$(eval EXTRA_$(t) = $(e2e_obj) \
-    $(patsubst %,$(BUILD)/obj/tests/%.o,lib liar) $$(lib_obj)))
+    $(patsubst %,$(BUILD)/obj/tests/%.o,lib liar liar_scene) $$(lib_obj)))
 
 # The gateway's suites run it, with a connection of their own.
 gateway_tests := check_gateway check_gateway_blocking check_gateway_faults \
@@ -329,7 +329,7 @@ cluster_tests := check_cluster_harness check_cluster_moves \
                  check_cluster_login check_cluster_bounds check_cluster_pubsub
 TESTS += $(cluster_tests)
 cluster_obj := $(redis_cluster_obj) $(patsubst %,$(BUILD)/obj/tests/%.o,\
-    support_tls cluster_load lib differential)
+    support_tls cluster_load cluster_scene lib differential)
 TESTS += check_node_rows check_mqstat_cluster
 EXTRA_check_node_rows := $(BUILD)/obj/manager/node_rows.o
 EXTRA_check_mqstat_cluster = $(e2e_obj) $(cluster_obj) $(lib_obj)

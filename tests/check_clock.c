@@ -46,20 +46,12 @@ int mq_timedsend(mqd_t mq, const char *message, size_t len, unsigned priority,
     return real(mq, message, len, priority, &later);
 }
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "we");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    ck_assert_int_eq(fclose(f), 0);
-}
-
 /* The manager's clock goes back by so much. */
 static void set_clock(int seconds_back)
 {
     char text[24];
     snprintf(text, sizeof(text), "%d", -seconds_back);
-    write_file(shift, text);
+    support_write_file(AT_FDCWD, shift, text);
     int fd = open(fifo, O_WRONLY | O_CLOEXEC);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(write(fd, "set here", 8), 8);
@@ -90,7 +82,7 @@ static void setup(void)
              build != NULL ? build : "build");
     ck_assert_int_eq(access(preload, R_OK), 0);
     ck_assert_int_eq(mkfifo(fifo, 0600), 0);
-    write_file(shift, "0");
+    support_write_file(AT_FDCWD, shift, "0");
     setenv("SETBACK_FIFO", fifo, 1);
     setenv("SETBACK_SHIFT", shift, 1);
     /* A sanitizer's library wants to be the first. */

@@ -8,33 +8,8 @@
 
 #include "ipc/clock.h"
 #include "tests/cluster_load.h"
-#include "tests/lib.h"
-#include "tests/redis_cluster.h"
+#include "tests/cluster_scene.h"
 #include "tests/support.h"
-
-static struct redis_cluster cluster;
-static struct e2e_manager manager;
-static struct mqredis *mq;
-
-static bool start(const char *options)
-{
-    if (!redis_cluster_start(&cluster, 3, 0, 15000, NULL)) {
-        support_skip("check_cluster_bounds", "no redis-server from 7.0 on");
-        return false;
-    }
-    e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), options);
-    mq = lib_open(&manager);
-    mqredis_set_timeout(mq, 20000);
-    return true;
-}
-
-static void stop(void)
-{
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    mqredis_close(mq);
-    e2e_stop_all();
-    redis_cluster_stop(&cluster);
-}
 
 /* ---- hops ---- */
 
@@ -49,7 +24,7 @@ static void make_circle(unsigned slot)
 
 START_TEST(test_circle_of_redirections_ends)
 {
-    if (!start(NULL))
+    if (!cluster_scene_begin(NULL))
         return;
     const char *word = redis_cluster_word(&cluster, 0, 0);
     EXPECT(mqredis_command(mq, "PING"), "PONG");
@@ -73,9 +48,9 @@ START_TEST(test_circle_of_redirections_ends)
            "OK");
     redis_cluster_ask(&cluster, 1, "CLUSTER SETSLOT %u NODE %s",
                       redis_cluster_slot(word), cluster.node[1].id);
-    mqredis_set_timeout(mq, 20000);
+    mqredis_set_timeout(mq, SCENE_TIMEOUT_MS);
     EXPECT(mqredis_command(mq, "INCR %s", word), "1");
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -87,7 +62,7 @@ END_TEST
 START_TEST(test_held_commands_are_bounded)
 {
     static struct mqredis_request *q[SENT];
-    if (!start("--when-down wait --max-inflight 64"))
+    if (!cluster_scene_begin("--when-down wait --max-inflight 64"))
         return;
     const char *dead = redis_cluster_word(&cluster, 0, 0);
     const char *alive = redis_cluster_word(&cluster, 1, 0);
@@ -123,7 +98,7 @@ START_TEST(test_held_commands_are_bounded)
     ck_assert_int_gt(ends[MQREDIS_EXPIRED], 0);
     ck_assert_int_gt(ends[MQREDIS_UNAVAILABLE], 0);
     mqredis_close(other);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -140,7 +115,7 @@ static void ask_and_wait(void *arg)
 
 START_TEST(test_held_commands_of_the_dead_are_dropped)
 {
-    if (!start("--when-down wait"))
+    if (!cluster_scene_begin("--when-down wait"))
         return;
     redis_cluster_kill(&cluster, 0);
     pid_t pid[8];
@@ -161,7 +136,7 @@ START_TEST(test_held_commands_of_the_dead_are_dropped)
                      r->type == MQREDIS_INTEGER)));
     ck_assert_int_eq(r->integer, 0);
     mqredis_free(r);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -186,7 +161,7 @@ static long maps_asked(void)
 START_TEST(test_map_is_not_asked_for_each_moved)
 {
     enum { MANY = 150 };
-    if (!start(NULL))
+    if (!cluster_scene_begin(NULL))
         return;
     for (unsigned i = 0; i < MANY; i++)
         EXPECT(mqredis_command(mq, "SET %s %d",
@@ -218,7 +193,7 @@ START_TEST(test_map_is_not_asked_for_each_moved)
     before = maps_asked();
     support_sleep_ms(1500);
     ck_assert_int_le(maps_asked() - before, 5);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -228,9 +203,9 @@ START_TEST(test_takeovers_under_load)
 {
     static struct cluster_load load;
     struct e2e_manager next;
-    if (!start(NULL))
+    if (!cluster_scene_begin(NULL))
         return;
-    cluster_load_start(&load, 4, manager.channel, 20000);
+    cluster_load_start(&load, 4, manager.channel, SCENE_TIMEOUT_MS);
     for (int i = 0; i < 3; i++) {
         ck_assert(cluster_load_goes_on(&load));
         unsigned slot = redis_cluster_slot(load.worker[i].tags[0]);
@@ -245,7 +220,7 @@ START_TEST(test_takeovers_under_load)
     ck_assert_msg(cluster_load_wrong(&load)[0] == '\0', "%s",
                   cluster_load_wrong(&load));
     cluster_load_judge(&load, &cluster);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 

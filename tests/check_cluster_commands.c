@@ -6,60 +6,30 @@
 #include <string.h>
 
 #include "ipc/clock.h"
-#include "tests/lib.h"
-#include "tests/redis_cluster.h"
+#include "tests/cluster_scene.h"
 #include "tests/support.h"
 
 #define KEYS 60
 #define LARGE 100000
 #define CROSSSLOT "CROSSSLOT Keys in request don't hash to the same slot"
 
-/* One for all tests: each finds it empty. */
-static struct redis_cluster cluster;
-static bool have_cluster;
-static struct e2e_manager manager;
-static struct mqredis *mq;
-
-static void start_cluster(void)
-{
-    support_scratch_setup();
-    have_cluster = redis_cluster_start(&cluster, 3, 0, 15000, NULL);
-    if (!have_cluster)
-        support_skip("check_cluster_commands", "no redis-server from 7.0 on");
-}
-
-static void stop_cluster(void)
-{
-    if (have_cluster)
-        redis_cluster_stop(&cluster);
-    support_scratch_teardown();
-}
-
-/* A manager with RESP2 or RESP3, and a handle. */
+/* A manager with RESP2 or RESP3, and a handle. The cluster is one for all
+ * tests: each finds it empty. */
 static bool open_with(const char *uri, int resp)
 {
-    if (!have_cluster)
+    if (!cluster_scene_shared())
         return false;
     for (int i = 0; i < 3; i++) {
         redis_cluster_ask(&cluster, i, "FLUSHALL");
         redis_cluster_ask(&cluster, i, "SCRIPT FLUSH");
     }
-    e2e_manager_start(&manager, NULL, uri, resp == 0 ? "--resp 2" : "--resp 3");
-    mq = lib_open(&manager);
-    mqredis_set_timeout(mq, 20000);
+    cluster_scene_open(uri, resp == 0 ? "--resp 2" : "--resp 3");
     return true;
 }
 
 static bool start(int resp)
 {
-    return open_with(redis_cluster_uri(&cluster), resp);
-}
-
-static void stop(void)
-{
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    mqredis_close(mq);
-    e2e_stop_all();
+    return open_with(NULL, resp);
 }
 
 /* A key whose slot is node i's. */
@@ -128,7 +98,7 @@ START_TEST(test_split_commands_are_joined)
     EXPECT(mqredis_command(mq, "DEL k0 k0 k1 k7"), "2");
     EXPECT(over_all("UNLINK", KEYS, NULL), "57");
     ck_assert_int_eq(keys_held(), 0);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -163,7 +133,7 @@ START_TEST(test_split_commands_with_large_values)
             memcmp(r->element[i]->str, value[n], r->element[i]->len), 0);
     }
     mqredis_free(r);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -186,7 +156,7 @@ START_TEST(test_split_command_in_error)
     ck_assert_str_eq(redis_cluster_ask(&cluster, 1, "CONFIG SET maxmemory 0"),
                      "+OK\r\n");
     EXPECT(mqredis_command(mq, "EXISTS %s", key_of(1)), "0");
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -229,7 +199,7 @@ START_TEST(test_all_masters_are_asked)
     EXPECT(mqredis_command(mq, "RANDOMKEY"), "(nil)");
     EXPECT(mqredis_command(mq, "SET %s x", key_of(2)), "OK");
     EXPECT(mqredis_command(mq, "RANDOMKEY"), key_of(2));
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -260,7 +230,7 @@ START_TEST(test_scan_walks_over_all_masters)
         ck_assert_int_lt(++steps, 1000);
     } while (strcmp(cursor, "0") != 0);
     ck_assert_int_eq(found, MANY);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -296,7 +266,7 @@ START_TEST(test_other_commands_over_slots_are_refused_as_redis_does)
                            "return redis.call('GET', KEYS[2])"),
            "1");
     EXPECT(mqredis_command(mq, "XADD {t}x 1-1 f v"), "1-1");
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -338,7 +308,7 @@ START_TEST(test_transaction_over_slots_is_refused)
                   lib_text(r->element[0]));
     ck_assert_str_eq(lib_text(r->element[1]), "2");
     mqredis_free(r);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -386,7 +356,7 @@ START_TEST(test_batch_in_one_slot_stays_together)
     }
     rival->enough = true;
     ck_assert_int_eq(support_join(pid), 0);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -416,7 +386,7 @@ START_TEST(test_batch_over_slots)
     ck_assert_str_eq(lib_text(m->element[2]), "4");
     ck_assert_str_eq(lib_text(r->element[2 * KEYS + 2]), "PONG");
     mqredis_free(r);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -445,7 +415,7 @@ START_TEST(test_split_command_within_a_batch)
     ck_assert_str_eq(lib_text(r->element[6]), "OK");
     ck_assert_str_eq(lib_text(r->element[7]), "1");
     mqredis_free(r);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -481,7 +451,7 @@ START_TEST(test_blocking_commands_find_their_nodes)
                            "blocked_clients:0") != NULL));
     EXPECT(mqredis_command(mq, "RPUSH {%s}c x", key_of(1)), "1");
     EXPECT(mqredis_command(mq, "LLEN {%s}c", key_of(1)), "1");
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -510,7 +480,7 @@ START_TEST(test_large_values_on_all_nodes)
         mqredis_free(r);
     }
     free(value);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -531,7 +501,7 @@ START_TEST(test_commands_without_keys)
     ck_assert_msg(strncmp(lib_text(r), "ERR unknown command", 19) == 0, "%s",
                   lib_text(r));
     mqredis_free(r);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -546,7 +516,7 @@ START_TEST(test_one_seed_is_enough)
     for (int i = 0; i < 3; i++)
         EXPECT(mqredis_command(mq, "SET %s %d", key_of(i), i), "OK");
     ck_assert_int_eq(keys_held(), 3);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -555,7 +525,7 @@ static Suite *suite(void)
     Suite *s = suite_create("cluster_commands");
     TCase *t = tcase_create("commands");
     suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, start_cluster, stop_cluster);
+    tcase_add_unchecked_fixture(t, cluster_scene_share, cluster_scene_unshare);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, test_split_commands_are_joined, 0, 2);

@@ -15,21 +15,18 @@
 #include <strings.h>
 
 #include "ipc/clock.h"
+#include "tests/cluster_scene.h"
 #include "tests/differential.h"
-#include "tests/lib.h"
-#include "tests/redis_cluster.h"
 #include "tests/support.h"
 
 #define ROUND 250 /* commands until everything starts anew */
 #define BATCH_MAX 6
-#define TIMEOUT_MS 20000
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Where the keys of a round are: each where its name says, all in one slot, or
  * in two. */
 enum spread { APART, TOGETHER, IN_TWO, SPREADS };
 
-static struct redis_cluster cluster;
 static struct e2e_redis single;
 static struct e2e_manager managers[2];
 static struct mqredis *sides[2]; /* the cluster's, the one server's */
@@ -292,7 +289,7 @@ static struct mqredis_request *submit(int side, const struct several *s)
     struct mqredis_request *q =
         mqredis_submit_raw(sides[side], all, len, s->count, MQREDIS_RAW_BATCH);
     free(all);
-    ck_assert(mqredis_wait_done(q, 2 * TIMEOUT_MS));
+    ck_assert(mqredis_wait_done(q, 2 * SCENE_TIMEOUT_MS));
     return q;
 }
 
@@ -350,17 +347,15 @@ static void several(enum spread spread)
 
 static bool start(void)
 {
-    if (!redis_cluster_start(&cluster, 3, 0, 30000, NULL)) {
-        support_skip("check_cluster_diff", "no redis-server from 7.0 on");
+    if (!cluster_scene_nodes(0, 30000, NULL))
         return false;
-    }
     ck_assert(redis_start(&single.at, "single",
                           "--port 0 --enable-debug-command yes"));
     e2e_manager_start(&managers[0], NULL, redis_cluster_uri(&cluster), NULL);
     e2e_manager_start(&managers[1], NULL, e2e_uri(&single), NULL);
     for (int i = 0; i < 2; i++) {
         sides[i] = lib_open(&managers[i]);
-        mqredis_set_timeout(sides[i], TIMEOUT_MS);
+        mqredis_set_timeout(sides[i], SCENE_TIMEOUT_MS);
     }
     return true;
 }

@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "ipc/clock.h"
-#include "tests/lib.h"
-#include "tests/redis_cluster.h"
+#include "tests/cluster_scene.h"
 #include "tests/support.h"
 
 #define PER_MASTER 4
@@ -15,9 +14,6 @@
 #define NODE_TIMEOUT_MS 1500
 #define AFTER_FAILOVER_MS 1000
 #define TIMEOUT_MS 20000
-
-static struct redis_cluster cluster;
-static struct e2e_manager manager;
 
 /* ---- probes: each sets and gets one key, and notes when it got no answer ----
  */
@@ -80,28 +76,28 @@ static bool try(struct probe *p, struct mqredis_reply *r, const char *expected,
 static void probe(void *arg)
 {
     struct probe *p = arg;
-    struct mqredis *mq = mqredis_open(p->channel, NULL);
+    struct mqredis *own = mqredis_open(p->channel, NULL);
     uint64_t last_ns = 0;
-    CHILD_REQUIRE(mq != NULL);
-    mqredis_set_timeout(mq, TIMEOUT_MS);
+    CHILD_REQUIRE(own != NULL);
+    mqredis_set_timeout(own, TIMEOUT_MS);
     for (long i = 1; !p->enough && p->wrong[0] == '\0'; i++) {
         char value[32];
         snprintf(value, sizeof(value), "%d-%ld", p->number, i);
         uint64_t t0 = clock_ns();
-        bool set = try(p, mqredis_command(mq, "SET %s %s", p->key, value), "OK",
-                       t0, &last_ns);
+        bool set = try(p, mqredis_command(own, "SET %s %s", p->key, value),
+                       "OK", t0, &last_ns);
         if (!set) {
             support_sleep_ms(1);
             continue;
         }
         t0 = clock_ns();
         /* A dead master's last writes may be gone with it. */
-        struct mqredis_reply *r = mqredis_command(mq, "GET %s", p->key);
+        struct mqredis_reply *r = mqredis_command(own, "GET %s", p->key);
         bool old = p->killed_ns != 0 && p->again_ns == 0;
         try(p, r, old && r->status == MQREDIS_OK ? lib_text(r) : value, t0,
             &last_ns);
     }
-    mqredis_close(mq);
+    mqredis_close(own);
 }
 
 static void start_probes(void)
@@ -191,19 +187,10 @@ static void start_noise(void)
 
 static bool start(int timeout_ms, const char *options)
 {
-    if (!redis_cluster_start(&cluster, 3, 3, timeout_ms, NULL)) {
-        support_skip("check_cluster_failover", "no redis-server from 7.0 on");
+    if (!cluster_scene_nodes(SCENE_MASTERS, timeout_ms, NULL))
         return false;
-    }
     e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), options);
     return true;
-}
-
-static void stop(void)
-{
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    e2e_stop_all();
-    redis_cluster_stop(&cluster);
 }
 
 struct outcome {
@@ -299,7 +286,7 @@ START_TEST(test_master_killed_when_down_wait)
     redis_cluster_settle(&cluster);
     ck_assert(all_go_on());
     stop_probes();
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -315,7 +302,7 @@ START_TEST(test_master_killed_when_down_fail)
     ck_assert_int_gt(o.unavailable, 0);
     ck_assert_uint_lt(o.slowest_no_ns, 500 * NS_PER_MS + 3 * noise->worst_ns);
     stop_probes();
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -340,7 +327,7 @@ START_TEST(test_all_masters_one_after_the_other)
         redis_cluster_settle(&cluster);
     }
     stop_probes();
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -348,15 +335,13 @@ END_TEST
 
 START_TEST(test_starts_with_a_dead_seed)
 {
-    if (!redis_cluster_start(&cluster, 3, 0, 60000, NULL)) {
-        support_skip("check_cluster_failover", "no redis-server from 7.0 on");
+    if (!cluster_scene_nodes(0, 60000, NULL))
         return;
-    }
     redis_cluster_kill(&cluster, 0);
     e2e_manager_launch(&manager, NULL, redis_cluster_uri(&cluster),
                        "--when-down fail");
     e2e_manager_ready(&manager);
-    struct mqredis *mq = lib_open(&manager);
+    mq = lib_open(&manager);
     for (int i = 1; i < 3; i++)
         EXPECT(
             mqredis_command(mq, "SET %s 1", redis_cluster_word(&cluster, i, 0)),
@@ -370,8 +355,7 @@ START_TEST(test_starts_with_a_dead_seed)
     ck_assert(UNTIL((mqredis_free(r), r = mqredis_command(mq, "GET %s", word),
                      r->status == MQREDIS_OK)));
     mqredis_free(r);
-    mqredis_close(mq);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -390,12 +374,9 @@ static bool is_orphan(unsigned slot)
 /* A slot that nobody has: CLUSTERDOWN, which is waited out. */
 START_TEST(test_slot_of_nobody)
 {
-    if (!redis_cluster_start(&cluster, 3, 0, 5000, NULL)) {
-        support_skip("check_cluster_failover", "no redis-server from 7.0 on");
+    if (!cluster_scene_nodes(0, 5000, NULL))
         return;
-    }
-    e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), NULL);
-    struct mqredis *mq = lib_open(&manager);
+    cluster_scene_open(NULL, NULL);
     const char *word = redis_cluster_word(&cluster, 0, 0);
     unsigned slot = redis_cluster_slot(word);
     ck_assert(UNTIL(is_orphan(slot)));
@@ -411,8 +392,7 @@ START_TEST(test_slot_of_nobody)
     ck_assert(!mqredis_wait_done(q, 200));
     redis_cluster_ask(&cluster, 2, "CLUSTER ADDSLOTS %u", slot);
     EXPECT(mqredis_wait(q), "1");
-    mqredis_close(mq);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 

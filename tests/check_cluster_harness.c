@@ -5,25 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/redis_cluster.h"
+#include "tests/cluster_scene.h"
 #include "tests/support.h"
-
-static struct redis_cluster cluster;
-
-static bool starts(int masters, int replicas)
-{
-    if (redis_cluster_start(&cluster, masters, replicas, 1000, NULL))
-        return true;
-    support_skip("check_cluster_harness", "no redis-server from 7.0 on");
-    return false;
-}
 
 START_TEST(test_slots_are_those_of_the_server)
 {
     static const char *const keys[] = {
         "a",       "foo",    "{user1000}.following", "foo{}{bar}", "foo{{bar}}",
         "foo{bar", "{}left", "foo{bar}{zap}",        "t123"};
-    if (!starts(3, 0))
+    if (!cluster_scene_nodes(0, 1000, NULL))
         return;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         const char *reply =
@@ -44,7 +34,7 @@ END_TEST
 
 START_TEST(test_slot_moves_with_its_keys)
 {
-    if (!starts(3, 0))
+    if (!cluster_scene_nodes(0, 1000, NULL))
         return;
     const char *tag = redis_cluster_word(&cluster, 0, 0);
     unsigned slot = redis_cluster_slot(tag);
@@ -79,7 +69,7 @@ END_TEST
 
 START_TEST(test_dead_master_is_replaced)
 {
-    if (!starts(3, 3))
+    if (!cluster_scene_nodes(3, 1000, NULL))
         return;
     const char *word = redis_cluster_word(&cluster, 1, 0);
     redis_cluster_ask(&cluster, 1, "SET %s before", word);

@@ -4,36 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/lib.h"
-#include "tests/redis_cluster.h"
+#include "tests/cluster_scene.h"
 #include "tests/support.h"
 #include "tests/support_tls.h"
-
-static struct redis_cluster cluster;
-static struct e2e_manager manager;
-static struct mqredis *mq;
-
-static bool start_cluster(const char *options)
-{
-    if (redis_cluster_start(&cluster, 3, 0, 15000, options))
-        return true;
-    support_skip("check_cluster_login", "no redis-server from 7.0 on");
-    return false;
-}
-
-static void start_manager(const char *uri, const char *options)
-{
-    e2e_manager_start(&manager, NULL, uri, options);
-    mq = lib_open(&manager);
-    mqredis_set_timeout(mq, 20000);
-}
-
-static void stop(void)
-{
-    mqredis_close(mq);
-    e2e_stop_all();
-    redis_cluster_stop(&cluster);
-}
 
 /* All three masters are reached. */
 static void assert_whole(void)
@@ -57,25 +30,25 @@ static const char *with(const char *scheme, const char *login)
 
 START_TEST(test_password)
 {
-    if (!start_cluster(NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     redis_cluster_set_password(&cluster, "hush");
-    start_manager(with("cluster", ":hush@"), NULL);
+    cluster_scene_open(with("cluster", ":hush@"), NULL);
     assert_whole();
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_user)
 {
-    if (!start_cluster(NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     for (int i = 0; i < 3; i++)
         ck_assert_str_eq(
             redis_cluster_ask(&cluster, i,
                               "ACL SETUSER app on >hush ~* &* +@all"),
             "+OK\r\n");
-    start_manager(with("cluster", "app:hush@"), "--client-name teller");
+    cluster_scene_open(with("cluster", "app:hush@"), "--client-name teller");
     assert_whole();
     for (int i = 0; i < 3; i++) {
         const char *list = redis_cluster_ask(&cluster, i, "CLIENT LIST");
@@ -83,13 +56,13 @@ START_TEST(test_user)
                           strstr(list, "user=app") != NULL,
                       "%s", list);
     }
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_wrong_password_is_said)
 {
-    if (!start_cluster(NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     redis_cluster_set_password(&cluster, "hush");
     e2e_manager_launch(&manager, NULL, with("cluster", ":loud@"), NULL);
@@ -116,100 +89,99 @@ START_TEST(test_tls)
              "tls-cert-file %s/server.crt\ntls-key-file %s/server.key\n"
              "tls-ca-cert-file %s/ca.crt\n",
              dir, dir, dir);
-    if (!start_cluster(options))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, options))
         return;
     snprintf(more, sizeof(more), "--tls-ca %s/ca.crt", dir);
-    start_manager(with("clusters", ""), more);
+    cluster_scene_open(with("clusters", ""), more);
     assert_whole();
     const char *word = redis_cluster_word(&cluster, 0, 0);
     redis_cluster_move(&cluster, redis_cluster_slot(word), 2);
     EXPECT(mqredis_command(mq, "GET %s", word), "x");
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_seeds)
 {
     char uri[128];
-    if (!start_cluster(NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     /* Nobody listens at the first; the second is a name. */
     snprintf(uri, sizeof(uri), "cluster://127.0.0.1:1,localhost:%u",
              cluster.node[1].port);
-    start_manager(uri, NULL);
+    cluster_scene_open(uri, NULL);
     assert_whole();
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_found_out_by_asking)
 {
     char uri[64];
-    if (!start_cluster(NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     snprintf(uri, sizeof(uri), "redis://127.0.0.1:%u", cluster.node[1].port);
-    start_manager(uri, _i == 0 ? "--cluster auto" : "--cluster yes");
+    cluster_scene_open(uri, _i == 0 ? "--cluster auto" : "--cluster yes");
     assert_whole();
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_not_asked_for)
 {
     char uri[64];
-    if (!start_cluster(NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     snprintf(uri, sizeof(uri), "redis://127.0.0.1:%u", cluster.node[1].port);
-    start_manager(uri, _i == 0 ? NULL : "--cluster no");
+    cluster_scene_open(uri, _i == 0 ? NULL : "--cluster no");
     struct mqredis_reply *r =
         mqredis_command(mq, "GET %s", redis_cluster_word(&cluster, 0, 0));
     ck_assert_msg(strncmp(lib_text(r), "MOVED ", 6) == 0, "%s", lib_text(r));
     mqredis_free(r);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 /* A redis-server that is no cluster, on the first node's port. False: there is
  * none. */
-static bool start_plain(struct redis *redis, char uri[64], const char *scheme)
+static bool start_plain(struct redis *plain, char uri[64], const char *scheme)
 {
     char options[32];
-    if (!start_cluster(NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return false;
     unsigned port = cluster.node[0].port;
     redis_cluster_stop(&cluster);
     snprintf(options, sizeof(options), "--port %u", port);
-    ck_assert(redis_start(redis, "plain", options));
+    ck_assert(redis_start(plain, "plain", options));
     snprintf(uri, 64, "%s://127.0.0.1:%u", scheme, port);
     return true;
 }
 
 START_TEST(test_auto_at_a_server_of_its_own)
 {
-    struct redis redis;
+    struct redis plain;
     char uri[64];
-    if (!start_plain(&redis, uri, "redis"))
+    if (!start_plain(&plain, uri, "redis"))
         return;
-    start_manager(uri, "--cluster auto");
+    cluster_scene_open(uri, "--cluster auto");
     EXPECT(mqredis_command(mq, "SET a 1"), "OK");
     EXPECT(mqredis_command(mq, "RENAME a b"), "OK");
-    mqredis_close(mq);
-    e2e_stop_all();
-    redis_stop(&redis);
+    cluster_scene_close();
+    redis_stop(&plain);
 }
 END_TEST
 
 START_TEST(test_no_cluster_is_said)
 {
-    struct redis redis;
+    struct redis plain;
     char uri[64];
-    if (!start_plain(&redis, uri, "cluster"))
+    if (!start_plain(&plain, uri, "cluster"))
         return;
     e2e_manager_launch(&manager, NULL, uri, NULL);
     ck_assert_msg(UNTIL(e2e_logged(&manager, "cluster support disabled")), "%s",
                   e2e_log(&manager));
     ck_assert(!e2e_logged(&manager, "mqredis-manager: ready"));
-    redis_stop(&redis);
+    redis_stop(&plain);
 }
 END_TEST
 

@@ -8,60 +8,28 @@
 
 #include "ipc/clock.h"
 #include "tests/cluster_load.h"
+#include "tests/cluster_scene.h"
 #include "tests/differential.h"
-#include "tests/lib.h"
-#include "tests/redis_cluster.h"
 #include "tests/support.h"
 
 #define WORKERS 32
 #define LARGE 200000
-
-static struct redis_cluster cluster;
-static struct e2e_manager manager;
-static struct mqredis *mq;
-
-/* For the tests of single steps: a cluster for all of them, and to each test a
- * slot of its own. */
-static bool have_cluster;
-
-static void start_cluster(void)
-{
-    support_scratch_setup();
-    have_cluster = redis_cluster_start(&cluster, 3, 0, 15000, NULL);
-    if (!have_cluster)
-        support_skip("check_cluster_moves", "no redis-server from 7.0 on");
-}
-
-static void stop_cluster(void)
-{
-    if (have_cluster)
-        redis_cluster_stop(&cluster);
-    support_scratch_teardown();
-}
 
 /* The slot is node 0's, and goes elsewhere in the test; this is a word in it.
  */
 static const char *tag;
 static unsigned slot;
 
-/* A manager, a handle, and the n-th of the slots. */
+/* A manager, a handle, and the n-th of the slots: to each of the tests of
+ * single steps its own, for they share a cluster. */
 static bool start(unsigned n)
 {
-    if (!have_cluster)
+    if (!cluster_scene_shared())
         return false;
-    e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), NULL);
-    mq = lib_open(&manager);
-    mqredis_set_timeout(mq, 20000);
+    cluster_scene_open(NULL, NULL);
     tag = redis_cluster_word(&cluster, 0, n);
     slot = redis_cluster_slot(tag);
     return true;
-}
-
-static void stop(void)
-{
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    mqredis_close(mq);
-    e2e_stop_all();
 }
 
 /* ---- one step at a time ---- */
@@ -81,7 +49,7 @@ START_TEST(test_moved_is_followed_and_learned)
         EXPECT(mqredis_command(mq, "INCR {%s}a", tag), text);
     }
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_moved), before + 1);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -106,7 +74,7 @@ START_TEST(test_ask_is_followed_and_not_learned)
     redis_cluster_move_end(&cluster, slot, 0, 1);
     EXPECT(mqredis_command(mq, "GET {%s}there", tag), "2");
     EXPECT(mqredis_command(mq, "GET {%s}here", tag), "4");
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -141,7 +109,7 @@ START_TEST(test_tryagain_waits_for_the_keys)
     r = mqredis_wait(sum);
     ck_assert_msg(strncmp(lib_text(r), "WRONGTYPE", 9) == 0, "%s", lib_text(r));
     mqredis_free(r);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -159,12 +127,12 @@ START_TEST(test_tryagain_ends_at_the_deadline)
     ck_assert_msg(r->status == MQREDIS_EXPIRED, "%s", lib_text(r));
     mqredis_free(r);
     ck_assert_uint_ge(clock_ns() - t0, 290 * NS_PER_MS);
-    mqredis_set_timeout(mq, 20000);
+    mqredis_set_timeout(mq, SCENE_TIMEOUT_MS);
     while (redis_cluster_move_keys(&cluster, slot, 0, 1, 10) > 0)
         ;
     redis_cluster_move_end(&cluster, slot, 0, 1);
     EXPECT(mqredis_command(mq, "GET {%s}b", tag), "2");
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -194,7 +162,7 @@ START_TEST(test_transaction_in_a_moving_slot)
         mqredis_free(r);
     }
     EXPECT(mqredis_command(mq, "GET {%s}n", tag), "4");
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -222,7 +190,7 @@ START_TEST(test_large_values_are_redirected)
     char text[16];
     snprintf(text, sizeof(text), "%d", LARGE);
     EXPECT(mqredis_command(mq, "STRLEN %s", key), text);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -242,7 +210,7 @@ START_TEST(test_blocked_command_moves_along)
     ck_assert_msg(r->type == MQREDIS_ARRAY, "%s", lib_text(r));
     ck_assert_str_eq(lib_text(r->element[1]), "x");
     mqredis_free(r);
-    stop();
+    cluster_scene_close();
 }
 END_TEST
 
@@ -283,10 +251,8 @@ static void move_one(struct mover *m)
 static void move_under_load(const char *options, int replicas, int seconds)
 {
     static struct mover m;
-    if (!redis_cluster_start(&cluster, 3, replicas, 5000, NULL)) {
-        support_skip("check_cluster_moves", "no redis-server from 7.0 on");
+    if (!cluster_scene_nodes(replicas, 5000, NULL))
         return;
-    }
     e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), options);
     m.dice = clock_ns();
     note_owners(&m);
@@ -304,7 +270,7 @@ static void move_under_load(const char *options, int replicas, int seconds)
     ck_assert_msg(cluster_load_goes_on(&m.load), "they stand still: %s",
                   e2e_books(&manager));
     cluster_load_judge(&m.load, &cluster);
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
+    scene_balanced();
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_lost), 0);
     e2e_figure(E2E_REDIS,
                "%ld slots moved with %ld keys in %.1f s of %.0f commands/s; "
@@ -317,8 +283,7 @@ static void move_under_load(const char *options, int replicas, int seconds)
                (unsigned long long)e2e_counter(&manager, COUNTER_tryagain));
     ck_assert_uint_gt(e2e_counter(&manager, COUNTER_moved), 0);
     ck_assert_uint_gt(e2e_counter(&manager, COUNTER_ask), 0);
-    e2e_stop_all();
-    redis_cluster_stop(&cluster);
+    cluster_scene_end();
 }
 
 START_TEST(test_slots_move_under_32_workers)
@@ -339,7 +304,7 @@ static Suite *suite(void)
     Suite *s = suite_create("cluster_moves");
     TCase *t = tcase_create("moves");
     suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, start_cluster, stop_cluster);
+    tcase_add_unchecked_fixture(t, cluster_scene_share, cluster_scene_unshare);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_moved_is_followed_and_learned);

@@ -6,28 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/cluster_scene.h"
 #include "tests/pubsub_scene.h"
-#include "tests/redis_cluster.h"
 #include "tests/support.h"
-
-#define MASTERS 3
-
-static struct redis_cluster cluster;
 
 static bool starts(int replicas)
 {
-    if (!redis_cluster_start(&cluster, MASTERS, replicas, 1000, NULL)) {
-        support_skip("check_cluster_pubsub", "no redis-server from 7.0 on");
+    if (!cluster_scene_nodes(replicas, 1000, NULL))
         return false;
-    }
     e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), NULL);
     return true;
-}
-
-static void stop(void)
-{
-    ck_assert_int_eq(e2e_manager_stop(&manager), 0);
-    redis_cluster_stop(&cluster);
 }
 
 /* The number in the last line of a node's answer. */
@@ -93,16 +81,16 @@ START_TEST(test_one_master_carries_channels_and_patterns)
     subscribe(&sub, "SUBSCRIBE news");
     subscribe(&pattern, "PSUBSCRIBE n*");
     ck_assert(UNTIL(carrier("PUBSUB NUMSUB", "news") >= 0));
-    for (int i = 0; i < MASTERS; i++) {
+    for (int i = 0; i < SCENE_MASTERS; i++) {
         redis_cluster_ask(&cluster, i, "PUBLISH news %08d", i);
         expect_number(&sub, (unsigned long)i);
         expect_number(&pattern, (unsigned long)i);
     }
     sub_close(&sub);
     sub_close(&pattern);
-    for (int i = 0; i < MASTERS; i++)
+    for (int i = 0; i < SCENE_MASTERS; i++)
         ck_assert(UNTIL(number(i, "PUBSUB NUMSUB", "news") == 0));
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -110,25 +98,25 @@ START_TEST(test_shard_channels_come_from_their_masters)
 {
     char command[200];
     size_t at = (size_t)snprintf(command, sizeof(command), "SSUBSCRIBE");
-    char names[MASTERS][32];
+    char names[SCENE_MASTERS][32];
     if (!starts(0))
         return;
-    for (int i = 0; i < MASTERS; i++) {
+    for (int i = 0; i < SCENE_MASTERS; i++) {
         snprintf(names[i], sizeof(names[i]), "%s",
                  redis_cluster_word(&cluster, i, 3));
         at += (size_t)snprintf(command + at, sizeof(command) - at, " %s",
                                names[i]);
     }
     subscribe(&sub, command);
-    for (int i = 0; i < MASTERS; i++) {
+    for (int i = 0; i < SCENE_MASTERS; i++) {
         ck_assert_int_eq(carrier("PUBSUB SHARDNUMSUB", names[i]), i);
         spublish(names[i], (unsigned)i);
         expect_number(&sub, (unsigned long)i);
     }
     sub_close(&sub);
-    for (int i = 0; i < MASTERS; i++)
+    for (int i = 0; i < SCENE_MASTERS; i++)
         ck_assert(UNTIL(number(i, "PUBSUB SHARDNUMSUB", names[i]) == 0));
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -150,28 +138,28 @@ START_TEST(test_a_slot_moves_to_and_fro)
     }
     sub_close(&sub);
     ck_assert(UNTIL(number(0, "PUBSUB SHARDNUMSUB", name) == 0));
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_the_carrier_of_channels_dies)
 {
-    if (!starts(MASTERS))
+    if (!starts(SCENE_MASTERS))
         return;
     subscribe(&sub, "SUBSCRIBE news");
     int node = carrier("PUBSUB NUMSUB", "news");
     ck_assert_int_ge(node, 0);
     redis_cluster_kill(&cluster, node);
-    expect_gap_then("news", (node + 1) % MASTERS, 7);
+    expect_gap_then("news", (node + 1) % SCENE_MASTERS, 7);
     sub_close(&sub);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_a_master_of_shard_channels_dies)
 {
     char name[32], command[64];
-    if (!starts(MASTERS))
+    if (!starts(SCENE_MASTERS))
         return;
     snprintf(name, sizeof(name), "%s", redis_cluster_word(&cluster, 1, 0));
     snprintf(command, sizeof(command), "SSUBSCRIBE %s", name);
@@ -182,7 +170,7 @@ START_TEST(test_a_master_of_shard_channels_dies)
     redis_cluster_await_failover(&cluster, 1);
     expect_gap_then(name, -1, 2);
     sub_close(&sub);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 

@@ -4,34 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/lib.h"
-#include "tests/redis_cluster.h"
+#include "tests/cluster_scene.h"
 #include "tests/support.h"
 
 #define TIMES 20
 
-static struct redis_cluster cluster;
-static struct e2e_manager manager;
-static struct mqredis *mq;
-
 static bool start(const char *options)
 {
-    if (!redis_cluster_start(&cluster, 3, 3, 4000, NULL)) {
-        support_skip("check_cluster_replicas", "no redis-server from 7.0 on");
+    if (!cluster_scene_nodes(SCENE_MASTERS, 4000, NULL))
         return false;
-    }
-    e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), options);
-    mq = lib_open(&manager);
-    mqredis_set_timeout(mq, 20000);
+    cluster_scene_open(NULL, options);
     return true;
-}
-
-static void stop(void)
-{
-    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
-    mqredis_close(mq);
-    e2e_stop_all();
-    redis_cluster_stop(&cluster);
 }
 
 /* How often a command was executed by nodes [from, to). */
@@ -95,7 +78,7 @@ START_TEST(test_replicas_read)
     ck_assert_msg(r->type == MQREDIS_ARRAY, "%s", lib_text(r));
     mqredis_free(r);
     ck_assert_int_eq(calls("exec", 0, 1), 1);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -107,7 +90,7 @@ START_TEST(test_masters_read)
     get_all();
     ck_assert_int_eq(calls("get", 3, 6), 0);
     ck_assert_int_eq(calls("get", 0, 3), 3 * TIMES);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -128,7 +111,7 @@ START_TEST(test_master_reads_where_the_replica_is_dead)
     get_all();
     ck_assert_int_eq(calls("get", 1, 2), second + TIMES);
     ck_assert_int_eq(calls("get", 0, 3), masters + TIMES);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -149,7 +132,7 @@ START_TEST(test_replicas_read_after_a_move)
     for (int i = 0; i < TIMES; i++)
         EXPECT(mqredis_command(mq, "GET %s", word), "v");
     EXPECT(mqredis_command(mq, "APPEND %s w", word), "2");
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 

@@ -11,38 +11,14 @@
 
 #include "ipc/broadcast.h"
 #include "ipc/clock.h"
-#include "tests/liar.h"
-#include "tests/lib.h"
+#include "tests/liar_scene.h"
 #include "tests/support.h"
 
 #define CAPACITY 8
 #define UNSENT 1024 /* messages that wait unsent at most */
 
-static struct liar liar;
-static struct mqredis *mq;
-static struct mqredis_error why;
 static const char *const names[] = {"a"};
 static const char ping[] = "*1\r\n$4\r\nPING\r\n";
-
-static void begin(void)
-{
-    liar_start(&liar);
-    mq = mqredis_open(liar.ch.name, &why);
-    ck_assert_msg(mq != NULL, "%s", why.text);
-}
-
-static void end(void)
-{
-    mqredis_close(mq);
-    liar_stop(&liar);
-}
-
-static int reply_pipes(void)
-{
-    char path[128];
-    snprintf(path, sizeof(path), "%s/reply", liar.ch.name);
-    return support_count_entries(support_path(path));
-}
 
 static struct mqredis_request *alone(void)
 {

@@ -11,33 +11,8 @@
 
 #include "ipc/broadcast.h"
 #include "ipc/clock.h"
-#include "tests/liar.h"
-#include "tests/lib.h"
+#include "tests/liar_scene.h"
 #include "tests/support.h"
-
-static struct liar liar;
-static struct mqredis *mq;
-static struct mqredis_error why;
-
-static void begin(void)
-{
-    liar_start(&liar);
-    mq = mqredis_open(liar.ch.name, &why);
-    ck_assert_msg(mq != NULL, "%s", why.text);
-}
-
-static void end(void)
-{
-    mqredis_close(mq);
-    liar_stop(&liar);
-}
-
-static int reply_pipes(void)
-{
-    char path[128];
-    snprintf(path, sizeof(path), "%s/reply", liar.ch.name);
-    return support_count_entries(support_path(path));
-}
 
 /* ---- answers to commands ---- */
 

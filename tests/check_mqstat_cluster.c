@@ -4,13 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/lib.h"
-#include "tests/redis_cluster.h"
+#include "tests/cluster_scene.h"
 #include "tests/support.h"
 
-static struct redis_cluster cluster;
-static struct e2e_manager manager;
-static struct mqredis *mq;
 static struct e2e_output ran;
 
 static void mqstat(const char *a, const char *b)
@@ -25,25 +21,6 @@ static void mqstat(const char *a, const char *b)
 #define HAS_NOT(what)                                                          \
     ck_assert_msg(strstr(ran.text, what) == NULL, "'%s' in:\n%s", what,        \
                   ran.text)
-
-static bool start(const char *options)
-{
-    if (!redis_cluster_start(&cluster, 3, 0, 15000, NULL)) {
-        support_skip("check_mqstat_cluster", "no redis-server from 7.0 on");
-        return false;
-    }
-    e2e_manager_start(&manager, NULL, redis_cluster_uri(&cluster), options);
-    mq = lib_open(&manager);
-    mqredis_set_timeout(mq, 20000);
-    return true;
-}
-
-static void stop(void)
-{
-    mqredis_close(mq);
-    e2e_stop_all();
-    redis_cluster_stop(&cluster);
-}
 
 static const char *address_of(int node)
 {
@@ -77,7 +54,7 @@ static uint32_t state_of(int node)
 
 START_TEST(test_rows_tell_what_was_done)
 {
-    if (!start(NULL))
+    if (!cluster_scene_begin(NULL))
         return;
     uint64_t before[3];
     uint32_t slots = 0;
@@ -111,7 +88,7 @@ START_TEST(test_rows_tell_what_was_done)
     HAS_NOT("served by nobody");
     mqstat("--doctor", NULL);
     HAS("3 nodes of a cluster, all slots served");
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
@@ -119,7 +96,7 @@ END_TEST
  * is not counted among the node's. */
 START_TEST(test_blocked_commands_are_in_flight)
 {
-    if (!start(NULL))
+    if (!cluster_scene_begin(NULL))
         return;
     char key[16];
     strcpy(key, redis_cluster_word(&cluster, 1, 0));
@@ -138,13 +115,13 @@ START_TEST(test_blocked_commands_are_in_flight)
     r = row_of(1);
     ck_assert_uint_eq(r.answered - answered, 1); /* RPUSH */
     mqredis_close(other);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_redirections_are_counted_where_they_come_from)
 {
-    if (!start(NULL))
+    if (!cluster_scene_begin(NULL))
         return;
     char key[16];
     strcpy(key, redis_cluster_word(&cluster, 0, 0));
@@ -161,14 +138,14 @@ START_TEST(test_redirections_are_counted_where_they_come_from)
     struct node_row r = row_of(0);
     ck_assert_uint_eq(r.sent, r.answered);
     ck_assert_uint_eq(r.inflight, 0);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 
 START_TEST(test_a_node_that_is_down_is_told)
 {
     char line[64];
-    if (!start("--reconnect-max 200"))
+    if (!cluster_scene_begin("--reconnect-max 200"))
         return;
     redis_cluster_kill(&cluster, 2);
     ck_assert(UNTIL(state_of(2) != STATUS_NODE_CONNECTED &&
@@ -186,7 +163,7 @@ START_TEST(test_a_node_that_is_down_is_told)
     struct node_row r = row_of(2);
     ck_assert_uint_eq(r.face.connects, 2);
     ck_assert_uint_eq(r.face.attempt, 0);
-    stop();
+    cluster_scene_end();
 }
 END_TEST
 

@@ -25,14 +25,6 @@ static struct e2e_redis redis;
 static struct e2e_manager manager;
 static struct e2e_output out;
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "we");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    ck_assert_int_eq(fclose(f), 0);
-}
-
 /* ---- SIGHUP ---- */
 
 /* A redis-server with a password, and our own connection to it. */
@@ -78,7 +70,7 @@ START_TEST(test_sighup_reads_the_password_again)
     snprintf(path, sizeof(path), "%s", support_path("password"));
     snprintf(options, sizeof(options), "--reconnect-max 100 --password-file %s",
              path);
-    write_file(path, "first\n");
+    support_write_file(AT_FDCWD, path, "first\n");
     e2e_manager_start(&manager, NULL, guarded_uri(), options);
     assert_served("with the first password");
 
@@ -91,7 +83,7 @@ START_TEST(test_sighup_reads_the_password_again)
     ck_assert(UNTIL(e2e_state(&manager) == STATE_RECONNECTING));
 
     /* Not read again before it is told to. */
-    write_file(path, "second\r\n");
+    support_write_file(AT_FDCWD, path, "second\r\n");
     support_sleep_ms(300);
     ck_assert_uint_eq(e2e_state(&manager), STATE_RECONNECTING);
     kill(manager.pid, SIGHUP);
@@ -99,7 +91,7 @@ START_TEST(test_sighup_reads_the_password_again)
     assert_served("with the second password");
 
     /* Told before the connection is needed: nobody notices. */
-    write_file(path, "third");
+    support_write_file(AT_FDCWD, path, "third");
     kill(manager.pid, SIGHUP);
     ck_assert_str_eq(redis_link_ask(&boss, "CONFIG SET requirepass third"),
                      "+OK\r\n");
@@ -156,8 +148,8 @@ START_TEST(test_second_address_is_tried)
     if (!redis_start(&guarded, "second", options))
         return;
     snprintf(uri, sizeof(uri), "redis://two.example:%d", port);
-    write_file(support_path("hosts"),
-               "::1 two.example\n127.0.0.1 two.example\n");
+    support_write_file(AT_FDCWD, support_path("hosts"),
+                       "::1 two.example\n127.0.0.1 two.example\n");
     snprintf(script, sizeof(script),
              "mount --bind %s /etc/hosts || { echo no mount; exit 0; }; "
              "exec \"$MQREDIS_BUILD\"/mqredis-manager --msgsize 1024 "
@@ -439,12 +431,12 @@ START_TEST(test_check_config_of_a_wrong_password)
         return;
     char path[160];
     snprintf(path, sizeof(path), "%s", support_path("password"));
-    write_file(path, "wrong");
+    support_write_file(AT_FDCWD, path, "wrong");
     ck_assert_int_eq(
         check_config(guarded_uri(), "new", "--password-file", path), 78);
     assert_checked("redis", "FAILED", "WRONGPASS");
     ck_assert_ptr_null(strstr(out.text, "wrong "));
-    write_file(path, "right");
+    support_write_file(AT_FDCWD, path, "right");
     ck_assert_int_eq(
         check_config(guarded_uri(), "new", "--password-file", path), 0);
     assert_checked("redis", "ok", "logged in");

@@ -1,6 +1,7 @@
 /* Real masters, replicas and sentinels: what is acknowledged is there after a
  * failover, nobody gets another's reply, and it goes on. */
 #include <check.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,14 +269,6 @@ END_TEST
 
 /* ---- passwords ---- */
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "we");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    ck_assert_int_eq(fclose(f), 0);
-}
-
 START_TEST(test_passwords_on_both)
 {
     char path[200], options[300];
@@ -284,7 +277,7 @@ START_TEST(test_passwords_on_both)
         return;
     }
     snprintf(path, sizeof(path), "%s", support_path("sentinel-password"));
-    write_file(path, "psst\n");
+    support_write_file(AT_FDCWD, path, "psst\n");
     const char *const right[] = {"mqredis-manager",
                                  "--check-config",
                                  "--capacity",

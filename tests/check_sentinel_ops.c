@@ -1,6 +1,7 @@
 /* Redis Sentinel as an operator meets it: --check-config, passwords, TLS,
  * options that do not fit, takeovers, a start without any sentinel. */
 #include <check.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,14 +43,6 @@ START_TEST(test_check_config_names_the_master)
 }
 END_TEST
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "we");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    ck_assert_int_eq(fclose(f), 0);
-}
-
 START_TEST(test_the_password_of_sentinels_is_reloaded)
 {
     char path[200], options[300];
@@ -59,10 +52,10 @@ START_TEST(test_the_password_of_sentinels_is_reloaded)
     snprintf(options, sizeof(options),
              "--reconnect-max 200 --sentinel-password-file %s", path);
     strcpy(one.script->password, "hush");
-    write_file(path, "wrong\n");
+    support_write_file(AT_FDCWD, path, "wrong\n");
     e2e_manager_launch(&manager, NULL, sentinel_uri(1), options);
     ck_assert(UNTIL(e2e_logged(&manager, "refuses AUTH: WRONGPASS")));
-    write_file(path, "hush\n");
+    support_write_file(AT_FDCWD, path, "hush\n");
     kill(manager.pid, SIGHUP);
     e2e_manager_ready(&manager);
     assert_serves(&a, "k");
