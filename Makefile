@@ -271,7 +271,7 @@ $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 sentinel_tests := check_sentinel check_sentinel_ops check_sentinel_farm
 TESTS += $(sentinel_tests)
 sentinel_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_sentinel \
-                fake_sentinel sentinel_scene)
+                fake_server fake_sentinel sentinel_scene)
 $(foreach t,$(sentinel_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(sentinel_obj) \
     $(patsubst %,$(BUILD)/obj/tests/%.o,pubsub_client support_tls)))
 group_obj := $(BUILD)/obj/tests/support_group.o
@@ -365,8 +365,9 @@ EXTRA_check_bindings_python := $(e2e_obj)
 # With calls made to fail: libfaults.so is preloaded into programs; a suite that
 # fails its own calls has the same objects in it.
 faults_obj := $(patsubst %,$(BUILD)/obj/tests/faults/%.o,calls sweep acts)
-faults_tests := check_faults_lib check_faults_manager check_faults_succession \
-                check_faults_worker
+faults_life_tests := check_faults_manager check_faults_succession \
+                     check_faults_sentinel check_faults_cluster
+faults_tests := check_faults_lib check_faults_worker $(faults_life_tests)
 # Thread sanitizer, and clang's address sanitizer, have no place for another
 # malloc in the same program.
 ifeq ($(filter thread,$(SANITIZE))$(if $(SANITIZE),$(variant_cc)),)
@@ -374,10 +375,10 @@ TESTS += $(faults_tests)
 endif
 $(foreach t,$(faults_tests),$(eval EXTRA_$(t) = $(faults_obj) $(e2e_obj) \
     $$(lib_obj)))
-faults_life_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,faults/scene faults/life fake_sentinel \
-                   support_tls)
-EXTRA_check_faults_manager += $(faults_life_obj)
-EXTRA_check_faults_succession += $(faults_life_obj)
+faults_life_obj := $(redis_cluster_obj) $(patsubst %,$(BUILD)/obj/tests/%.o,\
+    faults/scene faults/life faults/acts_cluster fake_server fake_sentinel \
+    support_tls)
+$(foreach t,$(faults_life_tests),$(eval EXTRA_$(t) += $(faults_life_obj)))
 $(faults_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 $(BUILD)/obj/tests/faults/calls.o: ALL_CFLAGS += -U_FORTIFY_SOURCE \
     -D_FORTIFY_SOURCE=0

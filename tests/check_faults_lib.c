@@ -100,7 +100,7 @@ static void act(struct scene *s)
         acts_wrong(a, "a stream lost a message and was not told");
     if (a->worst_ms > TIMEOUT_MS + LATE_MS)
         acts_wrong(a, "a call took %lld ms", (long long)a->worst_ms);
-    acts_verify(a, &s->link);
+    acts_verify(a, &s->link, 1);
     snprintf(a->at, sizeof(a->at), "afterwards");
     if (ended && a->fds[0] != a->fds[1])
         acts_wrong(a, "%d descriptors, before %d", a->fds[1], a->fds[0]);

@@ -16,51 +16,20 @@
 #include "tests/support.h"
 #include "tests/support_tls.h"
 
-/* ---- the middle of its life ---- */
-
-static int count_fds(const struct life *l)
-{
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%ld/fd", (long)l->m.pid);
-    return support_count_entries(path);
-}
-
-/* It holds nothing for workers that have gone. */
-static void check_idle(struct scene *s, struct life *l)
-{
-    const struct status *status = NULL;
-    struct channel ch;
-    struct err_text why = {""};
-    if (channel_open(&ch, l->m.channel, &why) != ERR_OK)
-        return;
-    if (status_open(&ch, &status, &why) == ERR_OK) {
-        l->m.status = status;
-        if (!UNTIL(e2e_balanced(&l->m) || life_ended(l)))
-            scene_wrong(s, "its books do not balance: %s", e2e_books(&l->m));
-        status_unmap(status);
-    }
-    channel_close(&ch);
-    if (s->fds == 0)
-        s->fds = count_fds(l);
-    else if (!UNTIL(life_ended(l) || count_fds(l) <= s->fds))
-        scene_wrong(s, "manager holds %d descriptors, %d were enough before",
-                    count_fds(l), s->fds);
-}
-
 static void live(struct scene *s, struct life *l)
 {
     life_note_queue(l);
-    scene_visit(s, l->m.channel, l->ready ? SCENE_TIMEOUT_MS : 100, false);
+    scene_visit(s, l->m.channel, life_timeout_ms(s, l), false);
     life_order(l, "pause\n");
     life_order(l, "resume\n");
     life_await(l, "resumed");
     kill(l->m.pid, SIGHUP);
     life_await(l, "reload");
-    redis_link_ask(&s->link, "CLIENT KILL TYPE normal SKIPME yes");
+    scene_cut(s);
     life_await(l, "lost the connection");
-    scene_visit(s, l->m.channel, l->ready ? SCENE_TIMEOUT_MS : 100, true);
+    scene_visit(s, l->m.channel, life_timeout_ms(s, l), true);
     if (!life_ended(l))
-        check_idle(s, l);
+        life_check_idle(s, l);
 }
 
 /* From launch to end. */
@@ -71,13 +40,7 @@ static void whole_life(struct scene *s)
     if (!life_ended(&l))
         live(s, &l);
     life_end(s, &l);
-    int64_t blocks = s->plan->blocks[FAULTS_SELF];
-    if (s->blocks == 0)
-        s->blocks = blocks;
-    else if (FAULTS_BLOCKS_COUNT && blocks > s->blocks + s->slack)
-        scene_wrong(s,
-                    "%lld blocks of memory were not freed, without faults %lld",
-                    (long long)blocks, (long long)s->blocks);
+    life_check_blocks(s);
     life_look_back(s, &l);
     unlink(l.m.log);
 }
@@ -95,7 +58,7 @@ START_TEST(test_no_memory_at_start)
 {
     static struct scene scene;
     struct scene *s = &scene;
-    scene_open(s, SCENE_UNIX);
+    ck_assert(scene_open(s, SCENE_UNIX));
     unsigned refused = 0;
     do {
         struct life l;
@@ -127,13 +90,6 @@ START_TEST(test_a_life_by_tls)
 }
 END_TEST
 
-START_TEST(test_a_life_with_sentinels)
-{
-    scene_sweep("sentinel", SCENE_SENTINEL, 1U << FAULTS_SELF, SCENE_SAMPLE / 4,
-                whole_life);
-}
-END_TEST
-
 /* One that could not be forked is not done without: housekeeping tries again.
  */
 START_TEST(test_a_guardian_that_cannot_be_forked)
@@ -141,7 +97,7 @@ START_TEST(test_a_guardian_that_cannot_be_forked)
     static struct scene scene;
     struct scene *s = &scene;
     struct life l;
-    scene_open(s, SCENE_UNIX);
+    ck_assert(scene_open(s, SCENE_UNIX));
     faults_plan_clear(s->plan);
     s->plan->call = FAULTS_fork;
     s->plan->error = EAGAIN;
@@ -173,7 +129,6 @@ int main(void)
     scene_add(s, "life", test_a_whole_life);
     scene_add(s, "start", test_no_memory_at_start);
     scene_add(s, "tls", test_a_life_by_tls);
-    scene_add(s, "sentinel", test_a_life_with_sentinels);
     scene_add(s, "guardian", test_a_guardian_that_cannot_be_forked);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);

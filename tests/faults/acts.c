@@ -1,5 +1,5 @@
 /* The worker of the sweeps. */
-#include "tests/faults/acts.h"
+#include "tests/faults/acts_parts.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,7 +16,6 @@
 #include "tests/support.h"
 
 #define LARGE 20000
-#define KEY_SIZE 48
 
 /* Until a gap is told, a connection has to be made again. */
 #define STREAM_MS 2000
@@ -41,31 +40,41 @@ static unsigned begin(struct acts *a, bool large)
     return i;
 }
 
-static const char *key_of(const struct acts *a, unsigned act, char *key)
+unsigned acts_begin(struct acts *a, const char *tag)
 {
-    snprintf(key, KEY_SIZE, "f:%llu:%u", (unsigned long long)a->id, act);
+    unsigned i = begin(a, false);
+    snprintf(a->list[i].tag, sizeof(a->list[i].tag), "%s", tag);
+    return i;
+}
+
+const char *acts_key(const struct acts *a, unsigned act, char *key)
+{
+    const char *tag = a->list[act].tag;
+    snprintf(key, ACTS_KEY_SIZE,
+             tag[0] == '\0' ? "f:%s%llu:%u" : "f:{%s}:%llu:%u", tag,
+             (unsigned long long)a->id, act);
     return key;
 }
 
-static int number_of(const struct acts *a, unsigned act)
+int acts_number(const struct acts *a, unsigned act)
 {
     return (int)(a->id % 1000) * 100 + (int)act + 1;
 }
 
-static void step(struct acts *a, const char *name)
+void acts_step(struct acts *a, const char *name)
 {
     snprintf(a->at, sizeof(a->at), "%s", name);
 }
 
-static void note_time(struct acts *a, uint64_t t0)
+void acts_note_time(struct acts *a, uint64_t t0)
 {
     int64_t ms = (int64_t)((clock_ns() - t0) / NS_PER_MS);
     if (ms > a->worst_ms)
         a->worst_ms = ms;
 }
 
-static void note_status(struct acts *a, enum mqredis_status status,
-                        const char *text)
+void acts_note_status(struct acts *a, enum mqredis_status status,
+                      const char *text)
 {
     if ((unsigned)status >= ACTS_STATUSES)
         acts_wrong(a, "status %d", (int)status);
@@ -80,7 +89,7 @@ static void note_status(struct acts *a, enum mqredis_status status,
 static void expect_number(struct acts *a, unsigned act,
                           const struct mqredis_reply *r)
 {
-    int want = a->list[act].large ? LARGE : number_of(a, act);
+    int want = a->list[act].large ? LARGE : acts_number(a, act);
     if (r->type != MQREDIS_INTEGER || r->integer != want)
         acts_wrong(a, "act %u: reply of type %d, %lld '%.100s' in place of %d",
                    act, r->type, (long long)r->integer,
@@ -88,11 +97,11 @@ static void expect_number(struct acts *a, unsigned act,
 }
 
 /* One act's reply. */
-static void tell(struct acts *a, unsigned act, const struct mqredis_reply *r)
+void acts_tell(struct acts *a, unsigned act, const struct mqredis_reply *r)
 {
     a->list[act].told = true;
     a->list[act].status = r->status;
-    note_status(a, r->status, r->str != NULL ? r->str : "");
+    acts_note_status(a, r->status, r->str != NULL ? r->str : "");
     if (r->status == MQREDIS_OK)
         expect_number(a, act, r);
     else if (r->type != MQREDIS_FAILURE)
@@ -106,35 +115,35 @@ static void tell_all(struct acts *a, unsigned first, unsigned count,
     if (r->type == type && r->elements != count)
         acts_wrong(a, "%zu elements in place of %u", r->elements, count);
     for (unsigned i = 0; i < count; i++)
-        tell(a, first + i, r->type == type ? r->element[i] : r);
+        acts_tell(a, first + i, r->type == type ? r->element[i] : r);
 }
 
 /* ---- the parts ---- */
 
-static void one_command(struct acts *a, struct mqredis *mq)
+void acts_one(struct acts *a, struct mqredis *mq, const char *tag)
 {
-    char key[KEY_SIZE];
-    unsigned act = begin(a, false);
+    char key[ACTS_KEY_SIZE];
+    unsigned act = acts_begin(a, tag);
     uint64_t t0 = clock_ns();
     struct mqredis_reply *r = mqredis_command(
-        mq, "INCRBY %s %d", key_of(a, act, key), number_of(a, act));
-    note_time(a, t0);
-    tell(a, act, r);
+        mq, "INCRBY %s %d", acts_key(a, act, key), acts_number(a, act));
+    acts_note_time(a, t0);
+    acts_tell(a, act, r);
     mqredis_free(r);
 }
 
 /* A value comes back as it was written, if it was. */
 static void value(struct acts *a, struct mqredis *mq)
 {
-    char key[KEY_SIZE], text[64];
+    char key[ACTS_KEY_SIZE], text[64];
     snprintf(key, sizeof(key), "v:%llu", (unsigned long long)a->id);
     int n = snprintf(text, sizeof(text), "value of %s", key);
     struct mqredis_reply *r = mqredis_set(mq, key, text, (size_t)n);
     enum mqredis_status set = r->status;
-    note_status(a, set, r->type == MQREDIS_NIL ? "" : r->str);
+    acts_note_status(a, set, r->type == MQREDIS_NIL ? "" : r->str);
     mqredis_free(r);
     r = mqredis_get(mq, key);
-    note_status(a, r->status, r->status == MQREDIS_OK ? "-" : r->str);
+    acts_note_status(a, r->status, r->status == MQREDIS_OK ? "-" : r->str);
     if (r->status == MQREDIS_OK && r->type == MQREDIS_NIL) {
         if (set == MQREDIS_OK)
             acts_wrong(a, "a value that was set is not there");
@@ -151,36 +160,36 @@ static void about(struct acts *a, struct mqredis *mq)
     struct mqredis_info info;
     struct mqredis_error why = {.text = ""};
     enum mqredis_status s = mqredis_info(mq, &info, &why);
-    note_status(a, s, why.text);
+    acts_note_status(a, s, why.text);
     if (s == MQREDIS_OK && (info.queue_capacity <= 0 || info.manager_pid <= 0))
         acts_wrong(a, "mqredis_info: capacity %ld, manager %d",
                    info.queue_capacity, info.manager_pid);
     why.text[0] = '\0';
     uint64_t t0 = clock_ns();
     s = mqredis_wait_ready(mq, a->timeout_ms, &why);
-    note_time(a, t0);
-    note_status(a, s, why.text);
+    acts_note_time(a, t0);
+    acts_note_status(a, s, why.text);
 }
 
 void acts_commands(struct acts *a, struct mqredis *mq)
 {
-    step(a, "commands");
+    acts_step(a, "commands");
     about(a, mq);
-    one_command(a, mq);
+    acts_one(a, mq, "");
     value(a, mq);
-    one_command(a, mq);
+    acts_one(a, mq, "");
 }
 
 static struct mqredis_batch *three(struct acts *a, struct mqredis *mq,
-                                   unsigned *first)
+                                   const char *tag, unsigned *first)
 {
-    char key[KEY_SIZE];
+    char key[ACTS_KEY_SIZE];
     struct mqredis_batch *b = mqredis_batch_new(mq);
     *first = a->count;
     for (int i = 0; i < 3; i++) {
-        unsigned act = begin(a, false);
-        mqredis_batch_add(b, "INCRBY %s %d", key_of(a, act, key),
-                          number_of(a, act));
+        unsigned act = acts_begin(a, tag);
+        mqredis_batch_add(b, "INCRBY %s %d", acts_key(a, act, key),
+                          acts_number(a, act));
     }
     return b;
 }
@@ -188,18 +197,21 @@ static struct mqredis_batch *three(struct acts *a, struct mqredis *mq,
 void acts_batches(struct acts *a, struct mqredis *mq)
 {
     unsigned first;
-    step(a, "batch");
-    struct mqredis_batch *b = three(a, mq, &first);
+    char tag[24];
+    acts_step(a, "batch");
+    struct mqredis_batch *b = three(a, mq, "", &first);
     uint64_t t0 = clock_ns();
     struct mqredis_reply *r = mqredis_batch_run(b);
-    note_time(a, t0);
+    acts_note_time(a, t0);
     tell_all(a, first, 3, r, MQREDIS_BATCH);
     mqredis_free(r);
-    step(a, "transaction");
-    b = three(a, mq, &first);
+    acts_step(a, "transaction");
+    /* In a cluster all of it has to be in one slot. */
+    snprintf(tag, sizeof(tag), "%llu", (unsigned long long)a->id);
+    b = three(a, mq, tag, &first);
     t0 = clock_ns();
     r = mqredis_transaction_run(b);
-    note_time(a, t0);
+    acts_note_time(a, t0);
     tell_all(a, first, 3, r, MQREDIS_ARRAY);
     mqredis_free(r);
 }
@@ -212,20 +224,20 @@ static void fill(char *data, const struct acts *a)
 
 void acts_large(struct acts *a, struct mqredis *mq)
 {
-    char key[KEY_SIZE];
+    char key[ACTS_KEY_SIZE];
     static char data[LARGE];
-    step(a, "large");
+    acts_step(a, "large");
     fill(data, a);
     unsigned act = begin(a, true);
     uint64_t t0 = clock_ns();
     struct mqredis_reply *r = mqredis_command(
-        mq, "APPEND %s %b", key_of(a, act, key), data, sizeof(data));
-    note_time(a, t0);
-    tell(a, act, r);
+        mq, "APPEND %s %b", acts_key(a, act, key), data, sizeof(data));
+    acts_note_time(a, t0);
+    acts_tell(a, act, r);
     enum mqredis_status put = r->status;
     mqredis_free(r);
     r = mqredis_get(mq, key);
-    note_status(a, r->status, r->status == MQREDIS_OK ? "-" : r->str);
+    acts_note_status(a, r->status, r->status == MQREDIS_OK ? "-" : r->str);
     if (r->status == MQREDIS_OK && put == MQREDIS_OK &&
         (r->type != MQREDIS_STRING || r->len != LARGE ||
          memcmp(r->str, data, LARGE) != 0))
@@ -237,17 +249,17 @@ void acts_large(struct acts *a, struct mqredis *mq)
 static struct mqredis_request *submit(struct acts *a, struct mqredis *mq,
                                       bool large)
 {
-    char key[KEY_SIZE];
+    char key[ACTS_KEY_SIZE];
     static char data[LARGE];
     unsigned act = begin(a, large);
     struct mqredis_request *q;
     fill(data, a);
     if (large)
-        q = mqredis_submit(mq, "APPEND %s %b", key_of(a, act, key), data,
+        q = mqredis_submit(mq, "APPEND %s %b", acts_key(a, act, key), data,
                            sizeof(data));
     else
-        q = mqredis_submit(mq, "INCRBY %s %d", key_of(a, act, key),
-                           number_of(a, act));
+        q = mqredis_submit(mq, "INCRBY %s %d", acts_key(a, act, key),
+                           acts_number(a, act));
     mqredis_set_data(q, &a->list[act]);
     if (q == NULL) {
         a->list[act].told = true;
@@ -264,15 +276,15 @@ static void finish(struct acts *a, struct mqredis_request *q)
     struct act *act = mqredis_data(q);
     uint64_t t0 = clock_ns();
     struct mqredis_reply *r = mqredis_wait(q);
-    note_time(a, t0);
-    tell(a, (unsigned)(act - a->list), r);
+    acts_note_time(a, t0);
+    acts_tell(a, (unsigned)(act - a->list), r);
     mqredis_free(r);
 }
 
 void acts_async(struct acts *a, struct mqredis *mq)
 {
     struct mqredis_request *q[6];
-    step(a, "async");
+    acts_step(a, "async");
     for (int i = 0; i < 6; i++)
         q[i] = submit(a, mq, i == 4);
     mqredis_cancel(q[1]); /* unsent */
@@ -281,13 +293,13 @@ void acts_async(struct acts *a, struct mqredis *mq)
     finish(a, q[5]);
     uint64_t t0 = clock_ns();
     mqredis_wait_done(q[0], a->timeout_ms);
-    note_time(a, t0);
+    acts_note_time(a, t0);
     finish(a, q[0]);
     int left = (q[2] != NULL) + (q[4] != NULL);
     for (; left > 0; left--) {
         t0 = clock_ns();
         struct mqredis_request *any = mqredis_wait_any(mq, -1);
-        note_time(a, t0);
+        acts_note_time(a, t0);
         if (any == NULL)
             acts_wrong(a, "%d requests never became done", left);
         finish(a, any);
@@ -296,7 +308,7 @@ void acts_async(struct acts *a, struct mqredis *mq)
 
 void acts_events(struct acts *a, struct mqredis *mq)
 {
-    step(a, "events");
+    acts_step(a, "events");
     int fd = mqredis_fd(mq);
     unsigned left = 0;
     for (int i = 0; i < 3; i++)
@@ -311,7 +323,7 @@ void acts_events(struct acts *a, struct mqredis *mq)
         struct mqredis_request *any;
         uint64_t t0 = clock_ns();
         while ((any = mqredis_wait_any(mq, 0)) != NULL) {
-            note_time(a, t0);
+            acts_note_time(a, t0);
             finish(a, any);
             left--;
             t0 = clock_ns();
@@ -324,24 +336,26 @@ void acts_events(struct acts *a, struct mqredis *mq)
 }
 
 /* Messages come as they were sent, or the stream says why not. */
-void acts_stream(struct acts *a, struct mqredis *mq)
+static void listen_once(struct acts *a, struct mqredis *mq, bool shard)
 {
-    char name[KEY_SIZE], text[KEY_SIZE + 16];
+    char name[ACTS_KEY_SIZE], text[ACTS_KEY_SIZE + 16];
     struct mqredis_error why = {.text = ""};
-    step(a, "stream");
+    acts_step(a, shard ? "shard stream" : "stream");
     snprintf(name, sizeof(name), "c:%llu", (unsigned long long)a->id);
     snprintf(text, sizeof(text), "said in %s", name);
     const char *const channels[] = {name};
     uint64_t t0 = clock_ns();
-    struct mqredis_stream *s = mqredis_subscribe(mq, 1, channels, NULL, &why);
-    note_time(a, t0);
+    struct mqredis_stream *s = (shard ? mqredis_ssubscribe : mqredis_subscribe)(
+        mq, 1, channels, NULL, &why);
+    acts_note_time(a, t0);
     if (s == NULL) {
-        note_status(a, why.status, why.text);
+        acts_note_status(a, why.status, why.text);
         if (why.status == MQREDIS_OK)
             acts_wrong(a, "no stream, but ok");
         return;
     }
-    struct mqredis_reply *r = mqredis_command(mq, "PUBLISH %s %s", name, text);
+    struct mqredis_reply *r = mqredis_command(
+        mq, shard ? "SPUBLISH %s %s" : "PUBLISH %s %s", name, text);
     bool sent = r->status == MQREDIS_OK && r->integer == 1;
     mqredis_free(r);
     struct mqredis_event e;
@@ -350,13 +364,13 @@ void acts_stream(struct acts *a, struct mqredis *mq)
     while (!heard && !excused && clock_ns() < end) {
         t0 = clock_ns();
         bool came = mqredis_stream_next(s, a->timeout_ms, &e);
-        note_time(a, t0);
+        acts_note_time(a, t0);
         if (!came)
             continue;
         excused = e.type == MQREDIS_END || e.type == MQREDIS_GAP ||
                   e.type == MQREDIS_LAGGED;
         if (e.type == MQREDIS_END)
-            note_status(a, e.status, e.data);
+            acts_note_status(a, e.status, e.data);
         heard = e.type == MQREDIS_MESSAGE;
         if (heard &&
             (e.len != strlen(text) || memcmp(e.data, text, e.len) != 0))
@@ -366,9 +380,19 @@ void acts_stream(struct acts *a, struct mqredis *mq)
     mqredis_stream_close(s);
 }
 
+void acts_stream(struct acts *a, struct mqredis *mq)
+{
+    listen_once(a, mq, false);
+}
+
+void acts_shard_stream(struct acts *a, struct mqredis *mq)
+{
+    listen_once(a, mq, true);
+}
+
 void acts_fork(struct acts *a, struct mqredis *mq)
 {
-    step(a, "fork");
+    acts_step(a, "fork");
     struct mqredis_request *q = submit(a, mq, false);
     a->child_done = false;
     pid_t pid = fork();
@@ -377,13 +401,13 @@ void acts_fork(struct acts *a, struct mqredis *mq)
         return;
     }
     if (pid == 0) {
-        step(a, "forked child");
+        acts_step(a, "forked child");
         struct mqredis_reply *r = mqredis_wait(q);
         /* Unless it had failed before. */
         if (r->status == MQREDIS_OK)
             acts_wrong(a, "a request of the parent's was answered here");
         mqredis_free(r);
-        one_command(a, mq);
+        acts_one(a, mq, "");
         mqredis_close(mq);
         a->child_done = true;
         _exit(0);
@@ -398,21 +422,21 @@ void acts_fork(struct acts *a, struct mqredis *mq)
         acts_wrong(a, "the child hangs");
     else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !a->child_done)
         acts_wrong(a, "the child ended with %#x", (unsigned)status);
-    step(a, "after fork");
+    acts_step(a, "after fork");
     finish(a, q);
 }
 
-static struct mqredis *begin_all(struct acts *a, const char *channel)
+struct mqredis *acts_open(struct acts *a, const char *channel)
 {
     struct mqredis_error why = {.text = ""};
-    step(a, "open");
+    acts_step(a, "open");
     struct mqredis *mq = mqredis_open(channel, &why);
     a->opened = mq != NULL;
     if (mq != NULL) {
         mqredis_set_timeout(mq, a->timeout_ms);
         return mq;
     }
-    note_status(a, why.status, why.text);
+    acts_note_status(a, why.status, why.text);
     if (why.status == MQREDIS_OK)
         acts_wrong(a, "no handle, but ok");
     return NULL;
@@ -420,7 +444,7 @@ static struct mqredis *begin_all(struct acts *a, const char *channel)
 
 void acts_brief(struct acts *a, const char *channel)
 {
-    struct mqredis *mq = begin_all(a, channel);
+    struct mqredis *mq = acts_open(a, channel);
     if (mq == NULL)
         return;
     acts_commands(a, mq);
@@ -430,7 +454,7 @@ void acts_brief(struct acts *a, const char *channel)
 
 void acts_all(struct acts *a, const char *channel)
 {
-    struct mqredis *mq = begin_all(a, channel);
+    struct mqredis *mq = acts_open(a, channel);
     if (mq == NULL)
         return;
     acts_commands(a, mq);
@@ -440,7 +464,7 @@ void acts_all(struct acts *a, const char *channel)
     acts_stream(a, mq);
     acts_fork(a, mq);
     acts_events(a, mq);
-    step(a, "close");
+    acts_step(a, "close");
     mqredis_close(mq);
 }
 
@@ -449,11 +473,11 @@ void acts_all(struct acts *a, const char *channel)
 #define LARGE_REPLY 1000000
 
 /* A reply of Redis, or a failure with a status and a text. */
-static void expect(struct acts *a, struct mqredis_reply *r,
-                   enum mqredis_type type, size_t len)
+void acts_expect(struct acts *a, struct mqredis_reply *r,
+                 enum mqredis_type type, size_t len)
 {
     bool failed = r->type == MQREDIS_FAILURE;
-    note_status(a, r->status, failed ? r->str : "-");
+    acts_note_status(a, r->status, failed ? r->str : "-");
     if (!failed && (r->type != type || r->len != len))
         acts_wrong(a, "type %d of %zu bytes in place of type %d of %zu: %.60s",
                    r->type, r->len, type, len,
@@ -475,7 +499,7 @@ static void block_and_die(const char *channel)
 void acts_served(struct acts *a, const char *channel)
 {
     static const char notbusy[] = "NOTBUSY No scripts in execution right now.";
-    step(a, "served");
+    acts_step(a, "served");
     struct mqredis *mq = mqredis_open(channel, NULL);
     if (mq == NULL)
         return;
@@ -483,26 +507,26 @@ void acts_served(struct acts *a, const char *channel)
     pid_t pid = fork();
     if (pid == 0)
         block_and_die(channel);
-    char key[KEY_SIZE];
+    char key[ACTS_KEY_SIZE];
     snprintf(key, sizeof(key), "long:%llu", (unsigned long long)a->id);
     struct mqredis_reply *r =
         mqredis_command(mq, "SETRANGE %s %d x", key, LARGE_REPLY - 1);
     bool set = r->status == MQREDIS_OK;
-    expect(a, r, MQREDIS_INTEGER, 0);
+    acts_expect(a, r, MQREDIS_INTEGER, 0);
     uint64_t t0;
     /* The second time it is known to be large, and goes another way. */
     for (int i = 0; set && i < 2; i++) {
         t0 = clock_ns();
-        expect(a, mqredis_get(mq, key), MQREDIS_STRING, LARGE_REPLY);
-        note_time(a, t0);
+        acts_expect(a, mqredis_get(mq, key), MQREDIS_STRING, LARGE_REPLY);
+        acts_note_time(a, t0);
     }
     t0 = clock_ns();
-    expect(a, mqredis_command(mq, "BLPOP nothing 0.02"), MQREDIS_NIL, 0);
-    note_time(a, t0);
+    acts_expect(a, mqredis_command(mq, "BLPOP nothing 0.02"), MQREDIS_NIL, 0);
+    acts_note_time(a, t0);
     t0 = clock_ns();
-    expect(a, mqredis_command(mq, "SCRIPT KILL"), MQREDIS_ERROR,
-           sizeof(notbusy) - 1);
-    note_time(a, t0);
+    acts_expect(a, mqredis_command(mq, "SCRIPT KILL"), MQREDIS_ERROR,
+                sizeof(notbusy) - 1);
+    acts_note_time(a, t0);
     if (pid > 0)
         waitpid(pid, NULL, 0);
     mqredis_close(mq);
@@ -510,30 +534,58 @@ void acts_served(struct acts *a, const char *channel)
 
 /* ---- the truth ---- */
 
-/* How often it was executed; -1: Redis has what no number of times gives. */
-static int executed(const struct acts *a, unsigned act, struct redis_link *link)
+/* Whether a node says that another one has it. */
+static bool elsewhere(const char *reply)
 {
-    char key[KEY_SIZE], command[KEY_SIZE + 16];
-    bool large = a->list[act].large;
-    snprintf(command, sizeof(command), "%s %s", large ? "STRLEN" : "GET",
-             key_of(a, act, key));
-    const char *text = redis_link_ask(link, command);
-    if (strncmp(text, "$-1", 3) == 0)
-        return 0;
-    if (text[0] == '$')
-        text = strchr(text, '\n');
-    if (text == NULL)
-        return -1;
-    long n = strtol(text + 1, NULL, 10);
-    long unit = large ? LARGE : number_of(a, act);
-    return n % unit == 0 ? (int)(n / unit) : -1;
+    return strncmp(reply, "-MOVED ", 7) == 0 || strncmp(reply, "-ASK ", 5) == 0;
 }
 
-void acts_verify(struct acts *a, struct redis_link *link)
+/* What a key has had added to it, in all servers together; -1: it is no
+ * number. Of a cluster one has it, and while its slot moves that one may have
+ * to be told that it is asked all the same. */
+static long added(const char *command, struct redis_link *links, int count)
+{
+    long sum = 0;
+    bool ask = false;
+    for (int i = 0; i < 2 * count; i++) {
+        struct redis_link *link = &links[i % count];
+        if (i == count && !ask)
+            break;
+        if (i >= count)
+            redis_link_ask(link, "ASKING");
+        const char *text = redis_link_ask(link, command);
+        ask |= strncmp(text, "-ASK ", 5) == 0;
+        if (elsewhere(text) || strncmp(text, "$-1", 3) == 0)
+            continue;
+        if (text[0] == '$')
+            text = strchr(text, '\n');
+        else if (text[0] != ':')
+            text = NULL;
+        if (text == NULL)
+            return -1;
+        sum += strtol(text + 1, NULL, 10);
+    }
+    return sum;
+}
+
+/* How often it was executed; -1: Redis has what no number of times gives. */
+static int executed(const struct acts *a, unsigned act,
+                    struct redis_link *links, int count)
+{
+    char key[ACTS_KEY_SIZE], command[ACTS_KEY_SIZE + 16];
+    bool large = a->list[act].large;
+    snprintf(command, sizeof(command), "%s %s", large ? "STRLEN" : "GET",
+             acts_key(a, act, key));
+    long n = added(command, links, count);
+    long unit = large ? LARGE : acts_number(a, act);
+    return n >= 0 && n % unit == 0 ? (int)(n / unit) : -1;
+}
+
+void acts_verify(struct acts *a, struct redis_link *links, int count)
 {
     for (unsigned i = 0; i < a->count; i++) {
         const struct act *act = &a->list[i];
-        int times = executed(a, i, link);
+        int times = executed(a, i, links, count);
         snprintf(a->at, sizeof(a->at), "act %u of %u", i, a->count);
         /* "Too big" may be a reply that was cut off, "invalid" a file that
          * could not be read to its end: both say so. */

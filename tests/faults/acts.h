@@ -18,8 +18,9 @@
 #define ACTS_STATUSES (MQREDIS_SYSTEM + 1)
 
 struct act {
-    bool told;  /* has a status; if not, it was given up */
-    bool large; /* appends 20,000 bytes instead */
+    bool told;    /* has a status; if not, it was given up */
+    bool large;   /* appends 20,000 bytes instead */
+    char tag[24]; /* of its key; "": none */
     enum mqredis_status status;
 };
 
@@ -27,6 +28,7 @@ struct act {
 struct acts {
     uint64_t id; /* of this run: part of the keys */
     int64_t timeout_ms;
+    char moving[24]; /* tag of a slot that is moved while they run */
     unsigned count;
     struct act list[ACTS_MAX];
     unsigned statuses[ACTS_STATUSES]; /* of all calls */
@@ -48,6 +50,7 @@ void acts_large(struct acts *a, struct mqredis *mq);
 void acts_async(struct acts *a, struct mqredis *mq);
 void acts_events(struct acts *a, struct mqredis *mq);
 void acts_stream(struct acts *a, struct mqredis *mq);
+void acts_shard_stream(struct acts *a, struct mqredis *mq);
 void acts_fork(struct acts *a, struct mqredis *mq);
 
 /* A few commands and a stream, on a handle of their own. */
@@ -61,12 +64,20 @@ void acts_all(struct acts *a, const char *channel);
  */
 void acts_served(struct acts *a, const char *channel);
 
+/* What takes other ways through a manager with a cluster: commands that are
+ * split or go to all masters, redirected ones, a shard channel. */
+void acts_spread(struct acts *a, const char *channel);
+
+/* Of those what is redirected, and what is split. */
+void acts_spread_brief(struct acts *a, const char *channel);
+
 /* Notes what may not be; the first note stays. */
 void acts_wrong(struct acts *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* In the test, afterwards: asks Redis what was executed, and notes where that
- * is not what the worker was told. */
-void acts_verify(struct acts *a, struct redis_link *link);
+ * is not what the worker was told. Of `count` servers a key is in one, or they
+ * are the nodes of a cluster. */
+void acts_verify(struct acts *a, struct redis_link *links, int count);
 
 #endif

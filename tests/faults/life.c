@@ -95,6 +95,56 @@ void life_await(struct life *l, const char *text)
         support_sleep_ms(1);
 }
 
+/* ---- the middle of its life ---- */
+
+int64_t life_timeout_ms(const struct scene *s, const struct life *l)
+{
+    if (!l->ready)
+        return 100;
+    return s->plan->until == UINT64_MAX ? 200 : SCENE_TIMEOUT_MS;
+}
+
+static int count_fds(const struct life *l)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%ld/fd", (long)l->m.pid);
+    return support_count_entries(path);
+}
+
+/* What a sound one has open at most while nobody asks anything: connections
+ * that it lost come back one by one. */
+static int most_fds(const struct life *l)
+{
+    int most = 0;
+    for (int i = 0; i < 100; i++) {
+        int fds = count_fds(l);
+        most = fds > most ? fds : most;
+        support_sleep_ms(5);
+    }
+    return most;
+}
+
+void life_check_idle(struct scene *s, struct life *l)
+{
+    const struct status *status = NULL;
+    struct channel ch;
+    struct err_text why = {""};
+    if (channel_open(&ch, l->m.channel, &why) != ERR_OK)
+        return;
+    if (status_open(&ch, &status, &why) == ERR_OK) {
+        l->m.status = status;
+        if (!UNTIL(e2e_balanced(&l->m) || life_ended(l)))
+            scene_wrong(s, "its books do not balance: %s", e2e_books(&l->m));
+        status_unmap(status);
+    }
+    channel_close(&ch);
+    if (s->fds == 0)
+        s->fds = most_fds(l);
+    else if (!UNTIL(life_ended(l) || count_fds(l) <= s->fds))
+        scene_wrong(s, "manager holds %d descriptors, %d were enough before",
+                    count_fds(l), s->fds);
+}
+
 /* ---- its end ---- */
 
 static bool documented(int status)
@@ -148,6 +198,17 @@ void life_end(struct scene *s, struct life *l)
 
 /* ---- what it leaves ---- */
 
+void life_check_blocks(struct scene *s)
+{
+    int64_t blocks = s->plan->blocks[FAULTS_SELF];
+    if (s->blocks == 0)
+        s->blocks = blocks;
+    else if (FAULTS_BLOCKS_COUNT && blocks > s->blocks + s->slack)
+        scene_wrong(s,
+                    "%lld blocks of memory were not freed, without faults %lld",
+                    (long long)blocks, (long long)s->blocks);
+}
+
 /* Whoever was forked by managers and outlived them is ours now. */
 static void end_children(struct scene *s)
 {
@@ -163,7 +224,7 @@ static void end_children(struct scene *s)
         pid_t pid = (pid_t)strtol(at, &next, 10);
         if (next == at)
             return;
-        if (pid == s->redis.at.pid || pid == s->sentinel.pid)
+        if (scene_owns(s, pid))
             continue;
         if (!UNTIL(waitpid(pid, &status, WNOHANG) == pid)) {
             scene_wrong(s, "a guardian does not end");

@@ -42,8 +42,18 @@ void life_order(const struct life *l, const char *line);
 /* Waits until the log has this text; or for some time. */
 void life_await(struct life *l, const char *text);
 
+/* It holds nothing for workers that have gone. */
+void life_check_idle(struct scene *s, struct life *l);
+
+/* A worker's: short where calls fail for good, for most of what it asks ends
+ * by that. */
+int64_t life_timeout_ms(const struct scene *s, const struct life *l);
+
 /* Ends it with SIGTERM, unless it has ended, and judges how it did. */
 void life_end(struct scene *s, struct life *l);
+
+/* It freed all memory. */
+void life_check_blocks(struct scene *s);
 
 /* What must hold after the managers of a channel have ended, some with calls
  * that failed. */

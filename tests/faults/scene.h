@@ -19,6 +19,7 @@
 #include "tests/faults/acts.h"
 #include "tests/faults/plan.h"
 #include "tests/faults/sweep.h"
+#include "tests/redis_cluster.h"
 #include "tests/support_redis.h"
 
 /* How many points `make check` tries. */
@@ -27,12 +28,23 @@
 /* A worker's. For a manager of which nothing fails it is far too much. */
 #define SCENE_TIMEOUT_MS 600
 
+#define SCENE_LINKS 3
+#define SCENE_SENTINELS 2
+
 struct scene {
-    struct e2e_redis redis;
-    struct fake_sentinel sentinel; /* pid 0: there is none */
+    struct e2e_redis redis; /* pid 0: others in its place */
+    /* With sentinels, which name one of them: */
+    struct redis named[2];
+    int ports[2], master;
+    struct fake_sentinel sentinel[SCENE_SENTINELS];
+    /* In a cluster, a slot that a test moves: the tag, and where it is. */
+    struct redis_cluster cluster;
+    char moving[24];
+    int moving_at;
     char uri[160];
-    char options[256]; /* of every manager */
-    struct redis_link link;
+    char options[256];                   /* of every manager */
+    struct redis_link link[SCENE_LINKS]; /* to each server */
+    int links;
     struct faults_plan *plan;
     char plan_path[256];
     struct acts *acts;
@@ -50,12 +62,23 @@ struct scene {
 /* How the managers find Redis. */
 enum scene_way {
     SCENE_UNIX,
-    SCENE_TLS,     /* by TCP and TLS, and by a name that is looked up */
-    SCENE_SENTINEL /* by TCP, where a sentinel says */
+    SCENE_TLS,      /* by TCP and TLS, and by a name that is looked up */
+    SCENE_SENTINEL, /* by TCP, where a sentinel says */
+    SCENE_CLUSTER   /* three masters */
 };
 
-void scene_open(struct scene *s, enum scene_way way);
+/* False: no redis-server is installed that can be this. */
+bool scene_open(struct scene *s, enum scene_way way);
 void scene_close(struct scene *s);
+
+/* Whether it is a server's or a sentinel's process. */
+bool scene_owns(const struct scene *s, pid_t pid);
+
+/* Sentinels name the other one as the master from now on. */
+void scene_switch(struct scene *s);
+
+/* The servers cut all connections but subscribers' and ours. */
+void scene_cut(struct scene *s);
 
 /* Notes what is wrong with this point; the first note stays. */
 void scene_wrong(struct scene *s, const char *fmt, ...)

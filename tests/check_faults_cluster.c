@@ -1,0 +1,77 @@
+/*
+ * A manager in front of a cluster, with each of its system calls and
+ * allocations made to fail in turn, while workers split commands, ask all
+ * masters, block, and listen to shards, a slot moves under them (ASK, then
+ * MOVED), and every node cuts its connections. What must hold is the same as in
+ * check_faults_manager.
+ */
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/faults/life.h"
+#include "tests/support.h"
+
+/* The slot moves to the next node and a worker asks for its keys meanwhile, and
+ * after that. */
+static void move(struct scene *s, struct life *l, int64_t timeout_ms)
+{
+    unsigned slot = redis_cluster_slot(s->moving);
+    int from = s->moving_at, to = (from + 1) % s->cluster.nodes;
+    redis_cluster_move_begin(&s->cluster, slot, from, to);
+    scene_visit(s, l->m.channel, timeout_ms, true);
+    while (redis_cluster_move_keys(&s->cluster, slot, from, to, 100) > 0)
+        ;
+    redis_cluster_move_end(&s->cluster, slot, from, to);
+    s->moving_at = to;
+    scene_visit(s, l->m.channel, timeout_ms, true);
+}
+
+static void live(struct scene *s, struct life *l)
+{
+    int64_t timeout_ms = life_timeout_ms(s, l);
+    life_note_queue(l);
+    scene_visit(s, l->m.channel, timeout_ms, false);
+    kill(l->m.pid, SIGHUP);
+    life_await(l, "reload");
+    move(s, l, timeout_ms);
+    scene_cut(s);
+    life_await(l, "lost the connection");
+    scene_visit(s, l->m.channel, timeout_ms, true);
+    if (!life_ended(l))
+        life_check_idle(s, l);
+}
+
+static void whole_life(struct scene *s)
+{
+    struct life l;
+    for (int i = 0; i < s->links; i++)
+        redis_link_ask(&s->link[i], "FLUSHALL");
+    life_launch(s, &l, support_name(), ARMED, "");
+    if (!life_ended(&l))
+        live(s, &l);
+    life_end(s, &l);
+    life_check_blocks(s);
+    life_look_back(s, &l);
+    unlink(l.m.log);
+}
+
+START_TEST(test_a_life_in_a_cluster)
+{
+    scene_sweep("cluster", SCENE_CLUSTER, FAULTS_BOTH, SCENE_SAMPLE,
+                whole_life);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("faults_cluster");
+    scene_add(s, "cluster", test_a_life_in_a_cluster);
+    SRunner *runner = srunner_create(s);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
