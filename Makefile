@@ -104,7 +104,9 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/pubsub_topics.c manager/pubsub_upstream.c \
                manager/pushes.c manager/readers.c manager/readers_write.c \
                manager/routes.c \
-               manager/sentinel.c manager/sentinel_reply.c manager/stream.c \
+               manager/sentinel.c manager/sentinel_listener.c \
+               manager/sentinel_peers.c manager/sentinel_reply.c \
+               manager/sentinel_wire.c manager/stream.c \
                manager/subscriber.c manager/topics.c \
                manager/uri.c manager/walk.c $(ROWS_SRC)
 ifneq ($(OPENSSL),)

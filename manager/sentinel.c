@@ -1,7 +1,7 @@
 /*
- * Asking sentinels, and listening to one. What comes in on the two connections
- * only leaves notes here; sentinel_tick acts on them, when no event of the
- * round may still name a connection.
+ * Asking sentinels, and whom to believe. What comes in on the asker's and the
+ * listener's connections only leaves notes; sentinel_tick acts on them, when no
+ * event of the round may still name a connection.
  */
 #include "manager/sentinel.h"
 
@@ -10,49 +10,21 @@
 #include <string.h>
 
 #include "ipc/clock.h"
-#include "ipc/random.h"
-#include "ipc/resp.h"
 #include "manager/log.h"
+#include "manager/sentinel_listener.h"
+#include "manager/sentinel_peers.h"
 #include "manager/sentinel_reply.h"
+#include "manager/sentinel_wire.h"
 #include "manager/tls.h"
-
-/* All that are given, and as many that these tell of. */
-#define PEERS_MAX (2 * URI_PLACES_MAX)
-#define FRAME_MAX (256 * 1024) /* bytes of one reply */
 
 #define REFRESH_MS 10000       /* between questions while all is well */
 #define REFRESH_NAME_MS 60000  /* the same where a name is to be looked up */
 #define ASK_APART_MS 250       /* hints in a row cost one question */
 #define MOVE_APART_MS 100      /* events in a row cost one move */
-#define LISTENED_MS 5000       /* for so long: the next is tried at once */
-#define PACE_FIRST_MS 50       /* between questions in doubt, doubling */
-#define PACE_LAST_MS 1000      /* up to this */
+#define PACE_LAST_MS 1000      /* between questions in doubt, at most */
 #define LEFT_NS (3 * NS_PER_S) /* sentinels hear of a switch within 2 s */
 
-enum tag { TAG_MASTER = 1, TAG_OTHERS, TAG_SUBSCRIBE };
-
-static const char *const channels[] = {
-    "+switch-master", /* what this is about; of the rest, that it happened */
-    "+sentinel",
-    "+monitor",
-    "+reset-master",
-};
-#define CHANNELS (sizeof(channels) / sizeof(channels[0]))
-
-struct peer {
-    struct uri_place at;
-    bool given; /* in the URI: never forgotten */
-};
-
-/* A connection to one sentinel after the other. */
-struct wire {
-    struct conn conn;
-    struct conn_options options;
-    struct uri_place at;
-    struct resp_scan scan;
-    struct buffer frame;     /* of the current reply, what came so far */
-    struct err_text refused; /* by the sentinel, what we asked for */
-};
+enum tag { TAG_MASTER = 1, TAG_OTHERS };
 
 enum ask {
     ASK_NONE,
@@ -65,14 +37,14 @@ enum ask {
 struct sentinel {
     char name[sizeof(((struct uri *)0)->master)];
     struct tls_context *tls;
-    struct wire asker, listener;
+    struct sentinel_wire asker;
+    struct sentinel_listener listener;
     void (*moved)(void *context, const struct uri_place *to,
                   const struct uri_place *by);
     void *context;
     struct answers *answers;
 
-    struct peer peers[PEERS_MAX];
-    uint32_t count;
+    struct sentinel_peers peers;
 
     struct uri_place master;
     bool known;
@@ -85,7 +57,7 @@ struct sentinel {
 
     enum ask ask;
     struct uri_place said;
-    struct uri_place others[PEERS_MAX];
+    struct uri_place others[SENTINEL_PEERS_MAX];
     uint32_t other_count;
     bool has_others;
     uint32_t turn;    /* who is asked next */
@@ -94,165 +66,13 @@ struct sentinel {
     uint64_t ask_until_ns, ask_ns /* next */, asked_ns;
     char round[ERR_TEXT_MAX]; /* why those before did not tell */
     struct err_text error;    /* why none did */
-
-    struct uri_place event; /* where the master went */
-    bool has_event;
-    uint32_t confirmed; /* subscriptions; all: it listens */
-    uint32_t listen_turn, listen_attempt;
-    uint64_t listen_ns;   /* next attempt */
-    uint64_t listened_ns; /* since when; 0: it does not */
-    struct log_limit listen_limit;
 };
-
-/* ---- time ---- */
 
 static uint64_t sooner(uint64_t a, uint64_t b)
 {
     if (a == 0 || b == 0)
         return a + b;
     return a < b ? a : b;
-}
-
-/* From half of it to all of it: many hosts must not ask in step. */
-static uint64_t jittered_ns(uint64_t ms)
-{
-    uint64_t r, ns = ms * NS_PER_MS;
-    return random_id(&r) == ERR_OK ? ns / 2 + r % (ns / 2 + 1) : ns;
-}
-
-static uint64_t pace_ns(uint32_t *attempt, uint64_t last_ms)
-{
-    uint64_t ms = PACE_FIRST_MS;
-    for (uint32_t i = 0; i < *attempt && ms < last_ms; i++)
-        ms *= 2;
-    (*attempt)++;
-    return jittered_ns(ms < last_ms ? ms : last_ms);
-}
-
-static const char *show(const struct uri_place *place)
-{
-    static char texts[2][URI_PLACE_TEXT];
-    static unsigned next;
-    char *text = texts[next++ % 2];
-    uri_place_show(place, text);
-    return text;
-}
-
-/* ---- wires ---- */
-
-static enum err
-wire_init(struct wire *w, struct loop *loop, struct answers *answers,
-          struct sentinel *s, void (*changed)(void *context, struct conn *c),
-          enum err (*take)(void *context, const char *data, size_t len))
-{
-    enum err e = conn_init(&w->conn, loop, &w->options, answers, changed, s);
-    w->conn.take = take;
-    return e;
-}
-
-static void wire_start(struct wire *w, const struct uri_place *to)
-{
-    w->at = *to;
-    memcpy(w->options.uri.host, to->host, sizeof(to->host));
-    w->options.uri.port = to->port;
-    w->refused.text[0] = '\0';
-    w->conn.error.text[0] = '\0';
-    w->conn.login_legacy = false;
-    resp_scan_reset(&w->scan);
-    buffer_clear(&w->frame);
-    conn_start(&w->conn, false);
-}
-
-static void wire_stop(struct wire *w)
-{
-    conn_stop(&w->conn, "it is not needed");
-}
-
-static enum err wire_say(struct wire *w, enum tag tag, size_t argc,
-                         const struct resp_arg *argv)
-{
-    char text[256];
-    size_t len = resp_command_size(argc, argv);
-    if (len > sizeof(text))
-        return ERR_LIMIT;
-    resp_put_command(text, argc, argv);
-    struct run run = {
-        .first = tag, .count = 1, .data = text, .len = len, .first_len = len};
-    return conn_append(&w->conn, &run);
-}
-
-static struct resp_arg arg(const char *text)
-{
-    return (struct resp_arg){.data = text, .len = strlen(text)};
-}
-
-/* Cuts what came into whole replies. */
-static enum err
-wire_take(struct sentinel *s, struct wire *w, const char *data, size_t len,
-          enum err (*reply)(struct sentinel *s, const char *data, size_t len))
-{
-    while (len > 0) {
-        size_t used = 0;
-        enum err whole = resp_scan(&w->scan, data, len, &used);
-        if (whole != ERR_OK && whole != ERR_AGAIN)
-            return whole;
-        if (buffer_len(&w->frame) + used > FRAME_MAX)
-            return ERR_LIMIT;
-        enum err e = buffer_append(&w->frame, data, used);
-        if (e == ERR_OK && whole == ERR_OK) {
-            e = reply(s, buffer_head(&w->frame), buffer_len(&w->frame));
-            buffer_clear(&w->frame);
-        }
-        if (e != ERR_OK)
-            return e;
-        data += used;
-        len -= used;
-    }
-    return ERR_OK;
-}
-
-/* ---- the list ---- */
-
-static int find_peer(const struct sentinel *s, const struct uri_place *at)
-{
-    for (uint32_t i = 0; i < s->count; i++)
-        if (uri_place_same(&s->peers[i].at, at))
-            return (int)i;
-    return -1;
-}
-
-static void to_front(struct sentinel *s, const struct uri_place *at)
-{
-    int i = find_peer(s, at);
-    if (i <= 0)
-        return;
-    struct peer first = s->peers[i];
-    memmove(&s->peers[1], &s->peers[0], (size_t)i * sizeof(first));
-    s->peers[0] = first;
-}
-
-static void add_peer(struct sentinel *s, const struct uri_place *at, bool given)
-{
-    if (s->count < PEERS_MAX && find_peer(s, at) < 0)
-        s->peers[s->count++] = (struct peer){*at, given};
-}
-
-/* The one that was asked told of all the others: those of whom it no longer
- * speaks are forgotten. */
-static void learn(struct sentinel *s, const struct uri_place *by)
-{
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < s->count; i++) {
-        bool named = s->peers[i].given || uri_place_same(&s->peers[i].at, by);
-        for (uint32_t k = 0; k < s->other_count && !named; k++)
-            named = uri_place_same(&s->peers[i].at, &s->others[k]);
-        if (named)
-            s->peers[kept++] = s->peers[i];
-    }
-    s->count = kept;
-    for (uint32_t k = 0; k < s->other_count; k++)
-        add_peer(s, &s->others[k], false);
-    status_gauge_set(s->answers->status, GAUGE_sentinels, s->count);
 }
 
 /* ---- the master ---- */
@@ -281,7 +101,7 @@ static void weigh(struct sentinel *s, const struct uri_place *to,
     if (s->known && uri_place_same(to, &s->master)) {
         s->has_other = false;
     } else if (now < s->left_until_ns && uri_place_same(to, &s->left)) {
-        log_debug("sentinel %s has not heard yet", show(by));
+        log_debug("sentinel %s has not heard yet", sentinel_show(by));
     } else if (!s->known || s->doubt ||
                (s->has_other && uri_place_same(to, &s->other))) {
         set_master(s, to, by, now);
@@ -296,39 +116,33 @@ static void weigh(struct sentinel *s, const struct uri_place *to,
 /* Whoever is asked by name is asked less often: each look-up takes a child. */
 static uint64_t refresh_ns(const struct sentinel *s)
 {
-    bool name = uri_place_is_name(&s->peers[0].at);
-    return jittered_ns(name ? REFRESH_NAME_MS : REFRESH_MS);
+    bool name = uri_place_is_name(&s->peers.all[0].at);
+    return sentinel_jittered_ns(name ? REFRESH_NAME_MS : REFRESH_MS);
 }
 
-static void asker_changed(void *context, struct conn *c)
+static void asker_changed(void *context)
 {
     struct sentinel *s = context;
-    const struct resp_arg master[] = {
-        arg("SENTINEL"), arg("GET-MASTER-ADDR-BY-NAME"), arg(s->name)};
-    const struct resp_arg others[] = {arg("SENTINEL"), arg("SENTINELS"),
-                                      arg(s->name)};
-    if (c->state != CONN_READY)
+    const struct resp_arg master[] = {sentinel_arg("SENTINEL"),
+                                      sentinel_arg("GET-MASTER-ADDR-BY-NAME"),
+                                      sentinel_arg(s->name)};
+    const struct resp_arg others[] = {sentinel_arg("SENTINEL"),
+                                      sentinel_arg("SENTINELS"),
+                                      sentinel_arg(s->name)};
+    if (s->asker.conn.state != CONN_READY)
         return;
-    if (wire_say(&s->asker, TAG_MASTER, 3, master) != ERR_OK ||
-        wire_say(&s->asker, TAG_OTHERS, 3, others) != ERR_OK) {
+    if (sentinel_wire_say(&s->asker, TAG_MASTER, 3, master) != ERR_OK ||
+        sentinel_wire_say(&s->asker, TAG_OTHERS, 3, others) != ERR_OK) {
         err_say(&s->asker.refused, ERR_NOMEM, "out of memory");
         s->ask = ASK_FAILED;
     }
 }
 
-/* An error that a sentinel says, as far as it may be shown on one line. */
-static void note_refusal(struct wire *w, const char *data, size_t len)
+static enum err asker_reply(void *context, const char *data, size_t len)
 {
-    size_t n = 0;
-    while (n < len && n < 200 && data[n] != '\r')
-        n++;
-    err_say(&w->refused, ERR_DENIED, "it says: %.*s", (int)n, data);
-}
-
-static enum err asker_reply(struct sentinel *s, const char *data, size_t len)
-{
+    struct sentinel *s = context;
     uint32_t tag;
-    if (!pipeline_take_own(&s->asker.conn.pipeline, &tag))
+    if (!sentinel_wire_answer(&s->asker, &tag))
         return ERR_PROTO;
     enum err e;
     if (tag == TAG_MASTER) {
@@ -336,14 +150,14 @@ static enum err asker_reply(struct sentinel *s, const char *data, size_t len)
         if (e == ERR_ABSENT) {
             s->ask = ASK_UNKNOWN;
         } else if (e == ERR_DENIED) {
-            note_refusal(&s->asker, data + 1, len - 1);
+            sentinel_wire_refuse(&s->asker, data + 1, len - 1);
             s->ask = ASK_FAILED;
         } else if (e != ERR_OK) {
             return e;
         }
     } else if (tag == TAG_OTHERS && s->ask == ASK_WAITING) {
         /* Whoever lacks the right to this answer goes by the URI's. */
-        e = sentinel_read_others(data, len, s->others, PEERS_MAX,
+        e = sentinel_read_others(data, len, s->others, SENTINEL_PEERS_MAX,
                                  &s->other_count);
         s->has_others = e == ERR_OK;
         if (e == ERR_PROTO)
@@ -353,20 +167,14 @@ static enum err asker_reply(struct sentinel *s, const char *data, size_t len)
     return ERR_OK;
 }
 
-static enum err asker_take(void *context, const char *data, size_t len)
-{
-    struct sentinel *s = context;
-    return wire_take(s, &s->asker, data, len, asker_reply);
-}
-
 static void begin_ask(struct sentinel *s, uint64_t now)
 {
-    s->turn %= s->count;
+    s->turn %= s->peers.count;
     s->ask = ASK_WAITING;
     s->asked_ns = now;
     /* For everything, not for the connection alone. */
     s->ask_until_ns = now + s->asker.options.connect_timeout_ms * NS_PER_MS;
-    wire_start(&s->asker, &s->peers[s->turn].at);
+    sentinel_wire_start(&s->asker, &s->peers.all[s->turn].at);
 }
 
 /* The last of all sentinels did not tell either. One line until one does. */
@@ -377,10 +185,10 @@ static void end_round(struct sentinel *s, uint64_t now)
     snprintf(s->error.text, sizeof(s->error.text), "%s", s->round);
     s->failed = 0;
     s->round[0] = '\0';
-    s->ask_ns = now + pace_ns(&s->attempt, REFRESH_MS);
+    s->ask_ns = now + sentinel_pace_ns(&s->attempt, REFRESH_MS);
     if (s->known && !told)
         log_warn("no sentinel tells where '%s' is (%s): going on with %s",
-                 s->name, s->error.text, show(&s->master));
+                 s->name, s->error.text, sentinel_show(&s->master));
     else if (!s->known && !same)
         log_warn("no sentinel tells where '%s' is (%s); trying again", s->name,
                  s->error.text);
@@ -396,16 +204,16 @@ static void no_answer(struct sentinel *s, uint64_t now, bool unknown)
         snprintf(s->round, sizeof(s->round),
                  "%s knows no master of that name: see 'sentinel monitor' in "
                  "its configuration",
-                 show(&s->asker.at));
+                 sentinel_show(&s->asker.at));
     else if (s->round[0] == '\0')
-        snprintf(s->round, sizeof(s->round), "%s: %.400s", show(&s->asker.at),
-                 why);
+        snprintf(s->round, sizeof(s->round), "%s: %.400s",
+                 sentinel_show(&s->asker.at), why);
     /* Nothing is to be heard from it either. */
-    if (unknown && uri_place_same(&s->asker.at, &s->listener.at))
-        wire_stop(&s->listener);
+    if (unknown && uri_place_same(&s->asker.at, &s->listener.wire.at))
+        sentinel_wire_stop(&s->listener.wire);
     s->turn++;
     s->ask_ns = now;
-    if (++s->failed >= s->count)
+    if (++s->failed >= s->peers.count)
         end_round(s, now);
 }
 
@@ -413,17 +221,19 @@ static void answered(struct sentinel *s, uint64_t now)
 {
     struct uri_place by = s->asker.at;
     if (s->error.text[0] != '\0' && s->known)
-        log_info("sentinel %s tells where '%s' is again", show(&by), s->name);
+        log_info("sentinel %s tells where '%s' is again", sentinel_show(&by),
+                 s->name);
     s->error.text[0] = s->round[0] = '\0';
     s->failed = 0;
     if (s->has_others)
-        learn(s, &by);
+        sentinel_peers_learn(&s->peers, &by, s->others, s->other_count);
+    status_gauge_set(s->answers->status, GAUGE_sentinels, s->peers.count);
     weigh(s, &s->said, &by, now);
     if (s->doubt) {
         s->turn++; /* perhaps another one knows better */
-        s->ask_ns = now + pace_ns(&s->attempt, PACE_LAST_MS);
+        s->ask_ns = now + sentinel_pace_ns(&s->attempt, PACE_LAST_MS);
     } else {
-        to_front(s, &by);
+        sentinel_peers_to_front(&s->peers, &by);
         s->turn = s->has_other ? 1 : 0;
         s->ask_ns = s->has_other ? now : now + refresh_ns(s);
     }
@@ -437,7 +247,7 @@ static void tick_ask(struct sentinel *s, uint64_t now)
     enum ask ask = s->ask;
     if (ask != ASK_NONE && ask != ASK_WAITING) {
         s->ask = ASK_NONE;
-        wire_stop(&s->asker);
+        sentinel_wire_stop(&s->asker);
         if (ask == ASK_NAMED)
             answered(s, now);
         else
@@ -447,129 +257,40 @@ static void tick_ask(struct sentinel *s, uint64_t now)
         begin_ask(s, now);
 }
 
-/* ---- listening ---- */
-
-static void listener_changed(void *context, struct conn *c)
-{
-    struct sentinel *s = context;
-    s->confirmed = 0;
-    if (c->state != CONN_READY) {
-        sentinel_ask(s); /* what may happen now is not heard */
-        return;
-    }
-    /* One that does not get through is missed by the silence that follows. */
-    for (size_t i = 0; i < CHANNELS; i++) {
-        const struct resp_arg argv[] = {arg("SUBSCRIBE"), arg(channels[i])};
-        if (wire_say(&s->listener, TAG_SUBSCRIBE, 2, argv) != ERR_OK)
-            log_debug("out of memory: not listening to %s", channels[i]);
-    }
-}
-
-static void take_event(struct sentinel *s, const struct sentinel_said *said)
-{
-    struct uri_place to;
-    bool is_switch = said->channel_len == strlen(channels[0]) &&
-                     memcmp(said->channel, channels[0], said->channel_len) == 0;
-    if (is_switch && sentinel_read_switch(said->text, said->text_len, s->name,
-                                          &to) == ERR_OK) {
-        s->event = to;
-        s->has_event = true;
-    } else if (sentinel_mentions(said->text, said->text_len, s->name)) {
-        sentinel_ask(s);
-    }
-}
-
-static enum err listener_reply(struct sentinel *s, const char *data, size_t len)
-{
-    struct sentinel_said said;
-    uint32_t tag;
-    enum err e = sentinel_read_word(data, len, &said);
-    if (e != ERR_OK)
-        return e;
-    if (said.word == SENTINEL_WORD_EVENT) {
-        take_event(s, &said);
-        return ERR_OK;
-    }
-    if (!pipeline_take_own(&s->listener.conn.pipeline, &tag))
-        return ERR_PROTO;
-    if (said.word == SENTINEL_WORD_ERROR) {
-        note_refusal(&s->listener, said.text, said.text_len);
-        return ERR_DENIED;
-    }
-    if (said.word == SENTINEL_WORD_SUBSCRIBED && ++s->confirmed == CHANNELS) {
-        if (log_limit_pass(&s->listen_limit, 3))
-            log_info("listening to sentinel %s for '%s', %u sentinels are "
-                     "known",
-                     show(&s->listener.at), s->name, s->count);
-        s->listened_ns = clock_ns();
-        sentinel_ask(s); /* what was missed? */
-    }
-    return ERR_OK;
-}
-
-static enum err listener_take(void *context, const char *data, size_t len)
-{
-    struct sentinel *s = context;
-    return wire_take(s, &s->listener, data, len, listener_reply);
-}
-
-/* Keeps the listener up, once it is known who knows the name. */
-static void tick_listener(struct sentinel *s, uint64_t now)
-{
-    struct wire *w = &s->listener;
-    if (!s->known || w->conn.state != CONN_OFF)
-        return;
-    if (s->listened_ns != 0) {
-        if (now >= s->listened_ns + LISTENED_MS * NS_PER_MS)
-            s->listen_attempt = s->listen_turn = 0;
-        s->listened_ns = 0;
-    }
-    if (now < s->listen_ns)
-        return;
-    if (w->conn.error.text[0] != '\0' && log_limit_pass(&s->listen_limit, 3))
-        log_info("not listening to sentinel %s: %s", show(&w->at),
-                 w->refused.text[0] ? w->refused.text : w->conn.error.text);
-    s->listen_ns = now + pace_ns(&s->listen_attempt, REFRESH_MS);
-    /* The one that failed last has its turn when all others had theirs. */
-    if (uri_place_same(&s->peers[s->listen_turn % s->count].at, &w->at))
-        s->listen_turn++;
-    wire_start(w, &s->peers[s->listen_turn++ % s->count].at);
-}
-
 /* An event has more weight than an answer that may be older. Returns when it
  * wants to be called again (0: never). */
 static uint64_t tick_event(struct sentinel *s, uint64_t now)
 {
     uint64_t from = s->moved_ns + MOVE_APART_MS * NS_PER_MS;
-    if (s->has_event && now < from)
+    if (s->listener.has_event && now < from)
         return from;
-    if (!s->has_event)
+    if (!s->listener.has_event)
         return 0;
-    s->has_event = false;
-    if (s->known && uri_place_same(&s->event, &s->master))
+    s->listener.has_event = false;
+    if (s->known && uri_place_same(&s->listener.event, &s->master))
         return 0;
     if (s->ask != ASK_NONE)
-        wire_stop(&s->asker);
+        sentinel_wire_stop(&s->asker);
     s->ask = ASK_NONE;
-    set_master(s, &s->event, &s->listener.at, now);
-    s->ask_ns = now + pace_ns(&s->attempt, PACE_LAST_MS);
+    set_master(s, &s->listener.event, &s->listener.wire.at, now);
+    s->ask_ns = now + sentinel_pace_ns(&s->attempt, PACE_LAST_MS);
     return 0;
 }
 
 /* ---- for the manager ---- */
+
+static void hinted(void *context)
+{
+    sentinel_ask(context);
+}
 
 static void set_options(struct sentinel *s, const struct conn_options *options)
 {
     /* Sessions hold a reference of their own to what they need of it. */
     tls_context_free(s->tls);
     s->tls = options->tls;
-    s->asker.options = s->listener.options = *options;
-    struct wire *wires[] = {&s->asker, &s->listener};
-    for (size_t i = 0; i < 2; i++) {
-        memcpy(wires[i]->options.uri.host, wires[i]->at.host,
-               sizeof(wires[i]->at.host));
-        wires[i]->options.uri.port = wires[i]->at.port;
-    }
+    sentinel_wire_options(&s->asker, options);
+    sentinel_wire_options(&s->listener.wire, options);
 }
 
 enum err sentinel_new(struct sentinel **sentinel, struct loop *loop,
@@ -591,12 +312,15 @@ enum err sentinel_new(struct sentinel **sentinel, struct loop *loop,
     s->doubt = true;
     set_options(s, options);
     for (uint32_t i = 0; i < uri->sentinel_count; i++)
-        add_peer(s, &uri->sentinels[i], true);
-    status_gauge_set(answers->status, GAUGE_sentinels, s->count);
-    enum err e =
-        wire_init(&s->asker, loop, answers, s, asker_changed, asker_take);
-    enum err f = wire_init(&s->listener, loop, answers, s, listener_changed,
-                           listener_take);
+        sentinel_peers_add(&s->peers, &uri->sentinels[i], true);
+    status_gauge_set(answers->status, GAUGE_sentinels, s->peers.count);
+    s->listener.name = s->name;
+    s->listener.peers = &s->peers;
+    s->listener.hint = hinted;
+    s->listener.context = s;
+    enum err e = sentinel_wire_init(&s->asker, loop, answers, asker_changed,
+                                    asker_reply, s);
+    enum err f = sentinel_listener_init(&s->listener, loop, answers);
     if (e != ERR_OK || f != ERR_OK) {
         sentinel_free(s);
         return ERR_NOMEM;
@@ -609,11 +333,8 @@ void sentinel_free(struct sentinel *s)
 {
     if (s == NULL)
         return;
-    struct wire *wires[] = {&s->asker, &s->listener};
-    for (size_t i = 0; i < 2; i++) {
-        conn_release(&wires[i]->conn);
-        buffer_release(&wires[i]->frame);
-    }
+    sentinel_wire_release(&s->asker);
+    sentinel_listener_release(&s->listener);
     tls_context_free(s->tls);
     free(s);
 }
@@ -662,15 +383,15 @@ uint64_t sentinel_tick(struct sentinel *s, uint64_t now)
     if (s == NULL)
         return 0;
     conn_tick(&s->asker.conn, now);
-    conn_tick(&s->listener.conn, now);
+    conn_tick(&s->listener.wire.conn, now);
     uint64_t next = tick_event(s, now);
     tick_ask(s, now);
-    tick_listener(s, now);
+    sentinel_listener_tick(&s->listener, s->known, now);
     /* What the steps have just begun has timers, too. */
     next = sooner(next, conn_tick(&s->asker.conn, now));
-    next = sooner(next, conn_tick(&s->listener.conn, now));
-    if (s->listener.conn.state == CONN_OFF && s->known)
-        next = sooner(next, s->listen_ns);
+    next = sooner(next, conn_tick(&s->listener.wire.conn, now));
+    if (s->listener.wire.conn.state == CONN_OFF && s->known)
+        next = sooner(next, s->listener.next_ns);
     if (s->ask == ASK_NONE)
         return sooner(next, s->ask_ns);
     /* It failed at once. */
