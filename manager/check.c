@@ -14,12 +14,18 @@
 #include "ipc/clock.h"
 #include "manager/conn.h"
 #include "manager/loop.h"
+#include "manager/seeds.h"
 #include "manager/sentinel.h"
 #include "manager/target.h"
 
+static void say_so(const char *verdict, const char *what, const char *text)
+{
+    printf("%-10s %-7s %s\n", what, verdict, text);
+}
+
 static bool say(bool ok, const char *what, const char *text)
 {
-    printf("%-10s %-7s %s\n", what, ok ? "ok" : "FAILED", text);
+    say_so(ok ? "ok" : "FAILED", what, text);
     return ok;
 }
 
@@ -154,9 +160,12 @@ static void changed(void *context, struct conn *c)
     *over = c->state == CONN_READY || c->state == CONN_OFF;
 }
 
-static bool check_login(struct stage *s, const struct conn_options *target)
+#define LOGIN_TEXT (ERR_TEXT_MAX + 200)
+
+static bool login(struct stage *s, const struct conn_options *target,
+                  char line[LOGIN_TEXT])
 {
-    char server[160], line[ERR_TEXT_MAX + 200];
+    char server[160];
     uri_show(&target->uri, server, sizeof(server));
     struct conn conn;
     bool over = false, ok = false;
@@ -170,13 +179,39 @@ static bool check_login(struct stage *s, const struct conn_options *target)
                 break;
         }
         ok = conn.state == CONN_READY;
-        snprintf(line, sizeof(line), "%s%s%s", server,
-                 ok ? ", logged in" : ": ", ok ? "" : conn.error.text);
+        snprintf(line, LOGIN_TEXT, "%s%s%s", server, ok ? ", logged in" : ": ",
+                 ok ? "" : conn.error.text);
         conn_release(&conn);
     } else {
-        snprintf(line, sizeof(line), "%s: out of memory", server);
+        snprintf(line, LOGIN_TEXT, "%s: out of memory", server);
     }
+    return ok;
+}
+
+static bool check_login(struct stage *s, const struct conn_options *target)
+{
+    char line[LOGIN_TEXT];
+    bool ok = login(s, target, line);
     return say(ok, "redis", line);
+}
+
+/* The nodes of a cluster that the command line names: any one of them is enough
+ * to find the others, but each is there for the day when the others are not. */
+static bool check_seeds(struct stage *s, const struct seeds *seeds,
+                        struct conn_options *target)
+{
+    char lines[SEEDS_MAX][LOGIN_TEXT];
+    bool ok[SEEDS_MAX], any = false;
+    for (uint32_t i = 0; i < seeds->count; i++) {
+        const struct seed *seed = &seeds->list[i];
+        memcpy(target->uri.host, seed->host, sizeof(seed->host));
+        target->uri.port = seed->port;
+        ok[i] = login(s, target, lines[i]);
+        any = any || ok[i];
+    }
+    for (uint32_t i = 0; i < seeds->count; i++)
+        say_so(ok[i] ? "ok" : any ? "warning" : "FAILED", "redis", lines[i]);
+    return any;
 }
 
 int check_config(const struct options *o)
@@ -197,7 +232,9 @@ int check_config(const struct options *o)
     if (staged) {
         ok = (o->uri.sentinel_count == 0 ||
               check_sentinels(&stage, o, &target)) &&
-             check_login(&stage, &target) && ok;
+             (o->seeds.count > 1 ? check_seeds(&stage, &o->seeds, &target)
+                                 : check_login(&stage, &target)) &&
+             ok;
         stage_close(&stage);
     }
     target_release(&target);

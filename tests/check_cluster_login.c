@@ -115,6 +115,40 @@ START_TEST(test_seeds)
 }
 END_TEST
 
+/* --check-config tries each seed; one that answers is enough. */
+START_TEST(test_seeds_are_checked)
+{
+    static struct e2e_output out;
+    char uri[128], answers[64];
+    if (!start_cluster(NULL))
+        return;
+    snprintf(answers, sizeof(answers), "127.0.0.1:%u", cluster.node[1].port);
+    snprintf(uri, sizeof(uri), "cluster://127.0.0.1:1,%s", answers);
+    const char *const argv[] = {"mqredis-manager",
+                                "--check-config",
+                                "--redis",
+                                uri,
+                                "--channel",
+                                "new",
+                                "--capacity",
+                                "4",
+                                "--msgsize",
+                                "1024",
+                                NULL};
+    e2e_run(&out, argv);
+    ck_assert_msg(out.status == 0, "%s", out.text);
+    ck_assert_msg(strstr(out.text, "redis      warning redis://127.0.0.1:1") &&
+                      strstr(out.text, "logged in"),
+                  "%s", out.text);
+    redis_cluster_stop(&cluster);
+    e2e_run(&out, argv);
+    ck_assert_msg(out.status == 78, "%s", out.text);
+    ck_assert_msg(strstr(out.text, "redis      FAILED  redis://127.0.0.1:1") &&
+                      strstr(out.text, answers),
+                  "%s", out.text);
+}
+END_TEST
+
 START_TEST(test_found_out_by_asking)
 {
     char uri[64];
@@ -199,6 +233,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_wrong_password_is_said);
     tcase_add_test(t, test_tls);
     tcase_add_test(t, test_seeds);
+    tcase_add_test(t, test_seeds_are_checked);
     tcase_add_loop_test(t, test_found_out_by_asking, 0, 2);
     tcase_add_loop_test(t, test_not_asked_for, 0, 2);
     tcase_add_test(t, test_auto_at_a_server_of_its_own);
