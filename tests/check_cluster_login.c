@@ -120,7 +120,7 @@ START_TEST(test_seeds_are_checked)
 {
     static struct e2e_output out;
     char uri[128], answers[64];
-    if (!start_cluster(NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     snprintf(answers, sizeof(answers), "127.0.0.1:%u", cluster.node[1].port);
     snprintf(uri, sizeof(uri), "cluster://127.0.0.1:1,%s", answers);
