@@ -123,7 +123,7 @@ MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
               tools/mqstat/live.c tools/mqstat/live_draw.c \
               tools/mqstat/live_tables.c \
               tools/mqstat/piped.c tools/mqstat/samples.c \
-              tools/mqstat/doctor.c \
+              tools/mqstat/doctor.c tools/mqstat/doctor_budget.c \
               tools/mqstat/leftovers.c tools/mqstat/health.c \
               tools/mqstat/control.c tools/mqstat/json.c \
               tools/mqstat/prometheus.c tools/mqstat/listen.c \
@@ -397,7 +397,8 @@ $(foreach t,$(script_tests),$(eval EXTRA_$(t) = $(script_obj)))
 EXTRA_check_gateway_clients = $(script_obj) $(gateway_obj)
 $(BUILD)/obj/tests/script.o: ALL_CFLAGS += $(shell pkg-config --cflags check)
 
-mqstat_tests := check_mqstat check_mqstat_nodes check_mqstat_orders
+mqstat_tests := check_mqstat check_mqstat_nodes check_mqstat_orders \
+                check_mqstat_budget
 TESTS += $(mqstat_tests) check_mqstat_live
 $(foreach t,$(mqstat_tests),$(eval EXTRA_$(t) := $(support) \
     $(BUILD)/obj/tests/json.o $(BUILD)/obj/tests/mqstat.o))

@@ -20,9 +20,6 @@
 #define PROC_MQUEUE "/proc/sys/fs/mqueue/"
 #define MQUEUE_MAGIC 0x19800202
 
-/* What the kernel charges for a message beside its bytes, as measured. */
-#define MESSAGE_OVERHEAD 96
-
 /* ---- findings ---- */
 
 struct finding *finding_add(struct findings *f, enum level level,
@@ -86,7 +83,8 @@ static bool has_capability(int bit)
 
 #define CAP_SYS_RESOURCE_BIT 24
 
-static void doctor_sysctls(struct findings *f, const struct proc_scan *scan)
+static void doctor_sysctls(struct findings *f, const struct proc_scan *scan,
+                           struct queue_limits *limits)
 {
     bool privileged = has_capability(CAP_SYS_RESOURCE_BIT);
     long max = read_number(PROC_MQUEUE "msg_max");
@@ -96,6 +94,7 @@ static void doctor_sysctls(struct findings *f, const struct proc_scan *scan)
                     "queues (CONFIG_POSIX_MQUEUE)");
         return;
     }
+    limits->capacity = max < MPSC_CAPACITY ? max : MPSC_CAPACITY;
     if (max >= MPSC_CAPACITY)
         finding_add(f, LEVEL_OK, "msg_max",
                     "a queue may hold %ld messages; a manager asks for %d", max,
@@ -110,6 +109,7 @@ static void doctor_sysctls(struct findings *f, const struct proc_scan *scan)
             "echo fs.mqueue.msg_max=64 >/etc/sysctl.d/60-mqredis.conf && "
             "sysctl -w fs.mqueue.msg_max=64");
     max = read_number(PROC_MQUEUE "msgsize_max");
+    limits->msgsize = max < MPSC_MESSAGE_SIZE ? max : MPSC_MESSAGE_SIZE;
     if (max >= MPSC_MESSAGE_SIZE)
         finding_add(f, LEVEL_OK, "msgsize_max",
                     "a message may have %ld bytes; a manager asks for %d", max,
@@ -136,46 +136,6 @@ static void doctor_sysctls(struct findings *f, const struct proc_scan *scan)
                     "%zu of %ld queues of this IPC namespace are in use%s",
                     here, max,
                     scan->listing == LISTING_NONE ? " (that I can see)" : "");
-}
-
-static void doctor_budget(struct findings *f, const struct proc_scan *scan)
-{
-    struct rlimit r;
-    uint64_t used = 0;
-    size_t queues = 0;
-    const uint64_t one =
-        (uint64_t)MPSC_CAPACITY * (MPSC_MESSAGE_SIZE + MESSAGE_OVERHEAD);
-    for (size_t i = 0; i < scan->nqueues; i++) {
-        const struct proc_queue *q = &scan->queues[i];
-        if (q->uid != geteuid() || !q->have_attr)
-            continue;
-        used +=
-            (uint64_t)q->capacity * ((uint64_t)q->msgsize + MESSAGE_OVERHEAD);
-        queues++;
-    }
-    if (getrlimit(RLIMIT_MSGQUEUE, &r) < 0)
-        return;
-    char in_use[VALUE_MAX], limit[VALUE_MAX];
-    value_count(in_use, used);
-    if (r.rlim_cur == RLIM_INFINITY) {
-        finding_add(f, LEVEL_OK, "RLIMIT_MSGQUEUE",
-                    "%s bytes in %zu queues of yours, no limit", in_use,
-                    queues);
-        return;
-    }
-    uint64_t left = r.rlim_cur > used ? r.rlim_cur - used : 0;
-    value_count(limit, r.rlim_cur);
-    struct finding *item = finding_add(
-        f, left >= one ? LEVEL_OK : LEVEL_WARN, "RLIMIT_MSGQUEUE",
-        "%s of %s bytes used by %zu queues of yours: room for %" PRIu64
-        " more of %d x %d",
-        in_use, limit, queues, left / one, MPSC_CAPACITY, MPSC_MESSAGE_SIZE);
-    if (left < one)
-        finding_remedy(item,
-                       "ulimit -q %" PRIu64
-                       "  (systemd: LimitMSGQUEUE=; or end who holds a queue: "
-                       "mqstat --queues)",
-                       (uint64_t)r.rlim_cur + 4 * one);
 }
 
 static void doctor_files(struct findings *f)
@@ -270,8 +230,9 @@ static void doctor_shm(struct findings *f)
 
 void doctor_limits(struct findings *f, const struct proc_scan *scan)
 {
-    doctor_sysctls(f, scan);
-    doctor_budget(f, scan);
+    struct queue_limits limits = {0};
+    doctor_sysctls(f, scan, &limits);
+    doctor_budget(f, scan, &limits);
     doctor_files(f);
     doctor_mount(f, scan);
     doctor_shm(f);

@@ -42,6 +42,17 @@ void finding_remedy(struct finding *f, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Limits of the kernel and of this user. */
 void doctor_limits(struct findings *f, const struct proc_scan *scan);
 
+/* The largest queue that anybody may make here, up to a manager's usual one;
+ * not above 0: none, or nobody knows. */
+struct queue_limits {
+    long capacity, msgsize;
+};
+
+/* What is used and left of RLIMIT_MSGQUEUE. Makes nameless queues of what is
+ * left, for an instant, to see whether it is. */
+void doctor_budget(struct findings *f, const struct proc_scan *scan,
+                   const struct queue_limits *limits);
+
 /* Each channel: its folder, its manager; leftovers of dead processes, which are
  * removed where `fix` is set and no living process holds them. */
 void doctor_channels(struct findings *f, const struct proc_scan *scan,
