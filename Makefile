@@ -276,6 +276,10 @@ sentinel_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_sentinel \
                 fake_server fake_sentinel sentinel_scene)
 $(foreach t,$(sentinel_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(sentinel_obj) \
     $(patsubst %,$(BUILD)/obj/tests/%.o,pubsub_client support_tls)))
+# With nodes of a cluster of our own making.
+TESTS += check_errand
+EXTRA_check_errand = $(e2e_obj) $(lib_obj) \
+    $(patsubst %,$(BUILD)/obj/tests/%.o,lib fake_server fake_cluster)
 group_obj := $(BUILD)/obj/tests/support_group.o
 $(group_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 TESTS += check_group
