@@ -660,18 +660,18 @@ faults: all $(faults_tests:%=$(BUILD)/tests/%) ## every call of manager and libr
 	MQREDIS_LONG=1 SUITE_TIMEOUT=7200 tests/run $(BUILD) $(faults_tests)
 
 chaos_obj := $(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main keeper round \
-             world programs scarcity faults verdict history worker hand many \
-             kin news) $(support) $(patsubst %,$(BUILD)/obj/tests/%.o, \
-             support_redis support_tls proxy)
+             world cluster admin programs scarcity faults verdict history \
+             worker hand many spread kin news) $(support) $(patsubst %,$(BUILD)/obj/tests/%.o, \
+             support_redis support_tls redis_cluster proxy)
 
 $(BUILD)/tests/chaos: $(chaos_obj) $$(lib_obj) $(BUILD)/libipc.a
 	@mkdir -p $(@D)
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) \
 	    $(shell pkg-config --libs check) $(LIBS)
 
-chaos: all $(BUILD)/tests/chaos ## real programs under random faults: SECONDS=30 SEED=
+chaos: all $(BUILD)/tests/chaos ## real programs under random faults: SECONDS=30 SEED= CLUSTER=1
 	MQREDIS_BUILD=$(BUILD) tools/in-namespace $(BUILD)/tests/chaos \
-	    $(SECONDS) $(SEED)
+	    $(if $(CLUSTER),--cluster) $(SECONDS) $(SEED)
 
 REQUESTS ?= 10000000
 soak: all $(BUILD)/tests/chaos ## many requests under few faults, each reply checked: REQUESTS=10000000 SEED=

@@ -129,6 +129,8 @@ static void write_options(const struct redis_cluster *c, int i,
     bool tls = strstr(more, "tls-cluster yes") != NULL;
     FILE *f = fopen(path, "we");
     ck_assert_ptr_nonnull(f);
+    if (n->announced != 0)
+        fprintf(f, "cluster-announce-port %u\n", n->announced);
     fprintf(f,
             "bind 127.0.0.1\n"
             "%s %u\n"
@@ -254,6 +256,12 @@ void redis_cluster_set_password(struct redis_cluster *c, const char *password)
         redis_cluster_order(c, i, "CONFIG SET requirepass %s", password);
     }
     snprintf(c->password, sizeof(c->password), "%s", password);
+}
+
+void redis_cluster_announce(struct redis_cluster *c, int node, uint16_t port)
+{
+    redis_cluster_order(c, node, "CONFIG SET cluster-announce-port %u", port);
+    c->node[node].announced = port;
 }
 
 const char *redis_cluster_uri(const struct redis_cluster *c)

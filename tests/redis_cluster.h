@@ -27,6 +27,7 @@
 struct redis_cluster_node {
     struct redis at; /* pid (0: it does not run) and unix socket */
     uint16_t port, bus;
+    uint16_t announced; /* what it tells others its port is; 0: that */
     char id[41];
 };
 
@@ -63,6 +64,10 @@ void redis_cluster_set_password(struct redis_cluster *c, const char *password);
 
 /* "cluster://127.0.0.1:7001,127.0.0.1:7002,...", of all masters. Static. */
 const char *redis_cluster_uri(const struct redis_cluster *c);
+
+/* From now on clients and nodes are told that this is the node's port: a
+ * proxy's. */
+void redis_cluster_announce(struct redis_cluster *c, int node, uint16_t port);
 
 /* A command's reply as that node gave it, without following any redirection:
  * all of its bytes and a NUL, in static storage. */
@@ -117,7 +122,8 @@ void redis_cluster_move(const struct redis_cluster *c, unsigned slot, int to);
 /* SIGKILL, and reaped. What it held is gone unless a replica has it. */
 void redis_cluster_kill(struct redis_cluster *c, int node);
 
-/* The same one again, empty, with the ports and the nodes.conf that it had. */
+/* The same one again, with the ports and the nodes.conf that it had; empty, if
+ * the options say nothing of a log. */
 void redis_cluster_restart(struct redis_cluster *c, int node);
 
 /* Waits until a node of the dead one's shard has taken its slots over in the

@@ -135,7 +135,9 @@ static bool tells_of_all(const struct redis_cluster *c, int node)
     const char *slots = redis_cluster_ask(c, node, "CLUSTER SLOTS");
     for (int i = 0; i < c->nodes; i++) {
         char port[16];
-        snprintf(port, sizeof(port), ":%u\r\n", c->node[i].port);
+        const struct redis_cluster_node *n = &c->node[i];
+        snprintf(port, sizeof(port), ":%u\r\n",
+                 n->announced != 0 ? n->announced : n->port);
         if (runs(c, i) && strstr(slots, port) == NULL)
             return false;
     }

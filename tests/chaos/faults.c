@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "ipc/clock.h"
+#include "tests/chaos/cluster.h"
 #include "tests/chaos/scarcity.h"
 
 const char *const fault_names[FAULT_TYPES] = {
@@ -30,10 +31,13 @@ const char *const fault_names[FAULT_TYPES] = {
     [FAULT_DEAF] = "deaf",
     [FAULT_MUTE] = "mute",
     [FAULT_CLOSED] = "closed",
+    [FAULT_SLOT_MOVED] = "slot-moved",
+    [FAULT_SLOT_AWAY] = "slot-away",
+    [FAULT_CLIENTS_CUT] = "clients-cut",
 };
 
 /* How often, in relation to each other. */
-static const unsigned weights[FAULT_TYPES] = {
+static const unsigned weights[FAULT_STRUCK] = {
     [FAULT_WORKER_KILL] = 14,  [FAULT_WORKER_TERM] = 4,
     [FAULT_WORKER_STOP] = 10,  [FAULT_WORKER_FILES] = 3,
     [FAULT_WORKER_MEMORY] = 3, [FAULT_MANAGER_KILL] = 6,
@@ -51,7 +55,7 @@ static const unsigned weights[FAULT_TYPES] = {
 static enum fault choose(struct dice *d)
 {
     unsigned sum = 0, i = 0;
-    for (unsigned k = 0; k < FAULT_TYPES; k++)
+    for (unsigned k = 0; k < FAULT_STRUCK; k++)
         sum += weights[k];
     unsigned roll = dice_below(d, sum);
     while (roll >= weights[i])
@@ -104,20 +108,31 @@ static bool hit_manager(struct world *w, enum fault fault)
     return true;
 }
 
+static struct server *any_server(struct world *w)
+{
+    return &w->servers[w->server_count > 1
+                           ? dice_below(&w->dice, w->server_count)
+                           : 0];
+}
+
 static bool hit_redis(struct world *w, enum fault fault)
 {
+    struct server *s = any_server(w);
     int ms = dice_between(&w->dice, 0, 1000);
-    if (w->redis.pid == 0 || (fault != FAULT_REDIS_STOP && !w->plan->durable))
+    if (s->player.pid == 0)
         return false;
-    world_note(w, "%s %ld", fault_names[fault], (long)w->redis.pid);
+    if (fault != FAULT_REDIS_STOP &&
+        (!w->plan->durable || (w->plan->cluster && !cluster_may_kill(w, s))))
+        return false;
+    world_note(w, "%s %ld", fault_names[fault], (long)s->player.pid);
     if (fault == FAULT_REDIS_STOP) {
-        world_stop(&w->redis, ms);
+        world_stop(&s->player, ms);
     } else if (fault == FAULT_REDIS_KILL) {
-        world_kill_redis(w, ms);
+        world_kill_redis(w, s, ms);
     } else {
-        world_resume(&w->redis);
-        w->redis_back_ns = clock_deadline(ms);
-        kill(w->redis.pid, SIGTERM);
+        world_resume(&s->player);
+        s->back_ns = clock_deadline(ms);
+        kill(s->player.pid, SIGTERM);
     }
     return true;
 }
@@ -133,7 +148,8 @@ static bool hit_disk(struct world *w)
 
 static bool hit_network(struct world *w, enum fault fault)
 {
-    struct proxy_control *c = w->proxy.control;
+    struct server *s = any_server(w);
+    struct proxy_control *c = s->proxy.control;
     int ms = dice_between(&w->dice, 20, 600);
     if (fault == FAULT_DELAY)
         c->delay_ms = dice_between(&w->dice, 1, 60);
@@ -147,10 +163,11 @@ static bool hit_network(struct world *w, enum fault fault)
         c->mute = true;
     else
         c->closed = true;
-    world_note(w, "proxy: %s for %d ms", fault_names[fault], ms);
+    world_note(w, "proxy %u: %s for %d ms", (unsigned)(s - w->servers),
+               fault_names[fault], ms);
     uint64_t until = clock_deadline(ms);
-    if (until > w->heal_ns)
-        w->heal_ns = until;
+    if (until > s->heal_ns)
+        s->heal_ns = until;
     return true;
 }
 

@@ -28,6 +28,10 @@ enum fault {
     FAULT_DEAF,
     FAULT_MUTE,
     FAULT_CLOSED,
+    FAULT_STRUCK, /* so many strike by the world's dice; the admin's follow */
+    FAULT_SLOT_MOVED = FAULT_STRUCK,
+    FAULT_SLOT_AWAY,
+    FAULT_CLIENTS_CUT,
     FAULT_TYPES
 };
 

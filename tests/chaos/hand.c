@@ -126,11 +126,12 @@ static enum fate failure(struct hand *w, const char *what,
     return FATE_NOT;
 }
 
-/* An error of Redis that may be, for it has not executed the command. */
-static bool may_be(const char *error)
+bool hand_may_be(const char *error)
 {
     return strncmp(error, "LOADING", 7) == 0 ||
-           strncmp(error, "EXECABORT", 9) == 0;
+           strncmp(error, "EXECABORT", 9) == 0 ||
+           strncmp(error, "CLUSTERDOWN", 11) == 0 ||
+           strncmp(error, "TRYAGAIN", 8) == 0;
 }
 
 static enum fate judge(struct hand *w, const char *what,
@@ -141,7 +142,7 @@ static enum fate judge(struct hand *w, const char *what,
         return failure(w, what, r);
     if (r->type == MQREDIS_ERROR) {
         w->h->errors++;
-        if (!may_be(r->str))
+        if (!hand_may_be(r->str))
             history_accuse(w->h, "step %u, %s: an error of Redis: %s",
                            w->h->count - 1, what, r->str);
         return FATE_NOT;

@@ -28,8 +28,11 @@ struct hand {
     /* The newest that Redis acknowledged. */
     int64_t log_length, text_length, counter;
     uint32_t last_set, last_big;
+    uint32_t last_spread; /* ACT_SPREAD or ACT_ERASE */
+    unsigned doubtful_spreads;
     /* Elements of the queue that are certainly there, pops without an end. */
     long queued, doubtful_pops;
+    bool shard;      /* news come by a shard channel */
     uint64_t serial; /* of values that have no step */
     int sched_fd;    /* of hand_open_sched, for the main thread */
 };
@@ -98,6 +101,15 @@ void act_transaction(struct hand *w);
 void act_window(struct hand *w);
 /* Hundreds at once that have no steps, and each reply is checked. */
 void act_flurry(struct hand *w);
+
+/* ---- acts, spread.c: keys that in a cluster lie on several nodes ---- */
+
+void act_mixed(struct hand *w);
+void act_spread(struct hand *w);
+
+/* Whether Redis executed nothing and said why, as it may: it reads its log, or
+ * the cluster is not whole. */
+bool hand_may_be(const char *error);
 
 /* ---- acts, kin.c: threads, forked children, the program for the shell ---- */
 

@@ -15,7 +15,8 @@ const char *const act_names[ACT_TYPES] = {
     [ACT_SET] = "SET",           [ACT_GET] = "GET",
     [ACT_BIG] = "large SET",     [ACT_BIG_GET] = "large GET",
     [ACT_QUEUE] = "queue RPUSH", [ACT_POP] = "BLPOP",
-    [ACT_NEWS] = "PUBLISH",
+    [ACT_SPREAD] = "MSET",       [ACT_GATHER] = "MGET",
+    [ACT_ERASE] = "DEL",         [ACT_NEWS] = "PUBLISH",
 };
 
 const char *const fate_names[FATE_TYPES] = {
@@ -64,6 +65,17 @@ bool history_may_stand(const struct history *h, uint32_t number, enum act act,
     case FATE_TYPES:
         break;
     }
+    return false;
+}
+
+bool history_may_be_nil(const struct history *h, uint32_t last)
+{
+    if (last == UINT32_MAX || h->steps[last].act == ACT_ERASE)
+        return true;
+    for (uint32_t n = 0; n < h->count; n++)
+        if (h->steps[n].act == ACT_ERASE &&
+            (h->steps[n].fate == FATE_OPEN || h->steps[n].fate == FATE_MAYBE))
+            return true;
     return false;
 }
 

@@ -18,23 +18,29 @@
 
 #define HISTORY_STEPS 8192
 
+/* Keys of an ACT_SPREAD. */
+#define HISTORY_SPREAD 4
+
 /* What a wait may be late at most, the machine's own noise apart. */
 #define LATE_GOAL_NS (200 * NS_PER_MS)
 
 enum act {
     ACT_NONE,
     ACT_ECHO,
-    ACT_PUSH,   /* RPUSH log:wN */
-    ACT_BOTH,   /* a transaction: RPUSH log:wN, RPUSH both:wN */
+    ACT_PUSH,   /* RPUSH log:{wN} */
+    ACT_BOTH,   /* a transaction: RPUSH log:{wN}, RPUSH both:{wN} */
     ACT_APPEND, /* APPEND text:wN "345;" */
     ACT_COUNT,  /* INCR count:wN */
     ACT_SET,    /* SET value:wN */
     ACT_GET,
     ACT_BIG, /* SET big:wN, kilobytes */
     ACT_BIG_GET,
-    ACT_QUEUE, /* RPUSH queue:wN */
-    ACT_POP,   /* BLPOP queue:wN */
-    ACT_NEWS,  /* PUBLISH news:wN, which this worker hears itself */
+    ACT_QUEUE,  /* RPUSH queue:wN */
+    ACT_POP,    /* BLPOP queue:wN */
+    ACT_SPREAD, /* MSET spread:wN:0 ..., which a cluster's manager splits */
+    ACT_GATHER, /* MGET of them */
+    ACT_ERASE,  /* DEL of them */
+    ACT_NEWS,   /* PUBLISH news:wN, which this worker hears itself */
     ACT_TYPES
 };
 
@@ -100,6 +106,10 @@ void history_show(const struct history *h, uint32_t number);
  * nobody knows, which may have come at any time. */
 bool history_may_stand(const struct history *h, uint32_t number, enum act act,
                        uint32_t last);
+
+/* The same of a key that ACT_SPREAD sets and ACT_ERASE deletes; `last` is the
+ * last of either that was acknowledged. */
+bool history_may_be_nil(const struct history *h, uint32_t last);
 
 /* Reads "w12:345" of this worker. False: it is not that. */
 bool history_parse(const struct history *h, const char *text, size_t len,

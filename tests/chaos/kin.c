@@ -206,7 +206,7 @@ static pid_t start_program(const struct hand *w, const char *value, int out)
     snprintf(program, sizeof(program), "%s/mqredis-worker",
              build != NULL ? build : "build");
     snprintf(timeout, sizeof(timeout), "%d", w->timeout_ms);
-    snprintf(key, sizeof(key), "log:w%u", w->h->id);
+    snprintf(key, sizeof(key), "log:{w%u}", w->h->id);
     pid_t pid = fork_with_us();
     if (pid != 0)
         return pid;
@@ -235,7 +235,9 @@ static void judge_program(struct hand *w, uint32_t n, int status,
         w->h->status[MQREDIS_UNAVAILABLE]++;
     } else if (code == 75) {
         w->h->status[MQREDIS_EXPIRED]++;
-    } else if (code == 1 && strstr(said, "LOADING") != NULL) {
+    } else if (code == 1 && (strstr(said, "LOADING") != NULL ||
+                             strstr(said, "CLUSTERDOWN") != NULL ||
+                             strstr(said, "TRYAGAIN") != NULL)) {
         w->h->errors++;
     } else {
         hand_fate(w, n, FATE_MAYBE);

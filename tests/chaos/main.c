@@ -1,11 +1,14 @@
 /*
- * chaos [--gentle] [--requests N] SECONDS [SEED]: real programs under random
- * faults.
+ * chaos [--cluster] [--gentle] [--requests N] SECONDS [SEED]: real programs
+ * under random faults.
  *
  * The time is divided into rounds. In each, a Redis behind a proxy, managers of
  * one channel and workers live in a fresh folder, and at random are killed,
  * stopped, told to end, replaced, cut off from each other and kept short of
  * disk, descriptors and memory. Several of these may run side by side.
+ *
+ * --cluster: in place of one Redis a cluster of three masters, whose slots move
+ * all the time.
  *
  * --requests N: until N replies were checked (SECONDS at most), with few faults
  * and workers that ask as fast as they can. --gentle: few processes, which
@@ -38,7 +41,7 @@
 struct order {
     int seconds;
     uint64_t seed, requests;
-    bool gentle;
+    bool gentle, cluster;
     struct remains *remains;
     unsigned violations;
 };
@@ -94,6 +97,7 @@ static void begin(struct plan *p, char tls_dir[160])
     p->tls_dir = tls_dir[0] != '\0' ? tls_dir : NULL;
     p->mounts = scarcity_may_mount();
     p->gentle = order.gentle;
+    p->cluster = order.cluster;
     p->quick = order.requests > 0;
     p->histories = histories;
     p->orders = support_shared(sizeof(*p->orders));
@@ -114,12 +118,13 @@ static void run_rounds(void)
     int left = order.seconds;
     begin(&plan, tls_dir);
     bool durable = plan.durable;
-    printf("chaos: seed %llu\n", (unsigned long long)order.seed);
+    printf("chaos: seed %llu%s\n", (unsigned long long)order.seed,
+           plan.cluster ? ", a cluster" : "");
     while (left > 0 && !is_done(&t)) {
         int seconds = left < ROUND_S + 5 ? left : ROUND_S;
         plan.seed = order.seed + t.rounds;
         /* Every fifth round with the embedded server. */
-        plan.durable = durable && plan.seed % 5 != 4;
+        plan.durable = durable && (plan.cluster || plan.seed % 5 != 4);
         round_run(&t, &plan, seconds);
         left -= seconds;
     }
@@ -162,7 +167,8 @@ static int run(void *arg)
 
 static void __attribute__((noreturn)) usage(void)
 {
-    fprintf(stderr, "usage: chaos [--gentle] [--requests N] SECONDS [SEED]\n");
+    fprintf(stderr, "usage: chaos [--cluster] [--gentle] [--requests N] "
+                    "SECONDS [SEED]\n");
     exit(EX_USAGE);
 }
 
@@ -179,6 +185,7 @@ static uint64_t number(const char *text, const char *what)
 static void read_order(int argc, char **argv)
 {
     static const struct option options[] = {
+        {"cluster", no_argument, NULL, 'c'},
         {"gentle", no_argument, NULL, 'g'},
         {"requests", required_argument, NULL, 'r'},
         {NULL, 0, NULL, 0},
@@ -186,6 +193,8 @@ static void read_order(int argc, char **argv)
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'g')
             order.gentle = true;
+        else if (c == 'c')
+            order.cluster = true;
         else if (c == 'r')
             order.requests = number(optarg, "the number of requests");
         else

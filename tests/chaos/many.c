@@ -25,7 +25,7 @@ void act_batch(struct hand *w)
         bool log = i % 3 != 2;
         n[i] = hand_begin(w, log ? ACT_PUSH : ACT_ECHO);
         if (log)
-            mqredis_batch_add(b, "RPUSH log:w%u %s", w->h->id,
+            mqredis_batch_add(b, "RPUSH log:{w%u} %s", w->h->id,
                               hand_value(w, n[i], text));
         else
             mqredis_batch_add(b, "ECHO %s", hand_value(w, n[i], text));
@@ -56,9 +56,9 @@ void act_transaction(struct hand *w)
     uint32_t n = hand_begin(w, ACT_BOTH);
     struct mqredis_batch *b = mqredis_batch_new(w->mq);
     hand_value(w, n, text);
-    mqredis_batch_add(b, "RPUSH log:w%u %s", w->h->id, text);
+    mqredis_batch_add(b, "RPUSH log:{w%u} %s", w->h->id, text);
     mqredis_batch_add(b, "ECHO %s", text);
-    mqredis_batch_add(b, "RPUSH both:w%u %s", w->h->id, text);
+    mqredis_batch_add(b, "RPUSH both:{w%u} %s", w->h->id, text);
     struct watch_hand watch = hand_watch(w);
     struct mqredis_reply *r = mqredis_transaction_run(b);
     hand_stop_watch(w, watch, hand_deadline(w, watch), n);
@@ -119,7 +119,7 @@ void act_window(struct hand *w)
         struct watch_hand watch = hand_watch(w);
         p[i].deadline_ns = hand_deadline(w, watch);
         if (log)
-            p[i].request = mqredis_submit(w->mq, "RPUSH log:w%u %s", w->h->id,
+            p[i].request = mqredis_submit(w->mq, "RPUSH log:{w%u} %s", w->h->id,
                                           hand_value(w, n, text));
         else
             p[i].request =

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "tests/chaos/cluster.h"
 #include "tests/support.h"
 
 #define ARGS 48
@@ -60,8 +61,8 @@ static pid_t spawn(struct world *w, const char *const argv[])
 
 static pid_t spawn_embedded(struct world *w)
 {
-    const char *const argv[] = {"mqredis-server", "--port",      "0",
-                                "--unixsocket",   w->redis_path, NULL};
+    const char *const argv[] = {"mqredis-server", "--port",           "0",
+                                "--unixsocket",   w->servers[0].path, NULL};
     return spawn(w, argv);
 }
 
@@ -73,7 +74,7 @@ static pid_t spawn_durable(struct world *w)
                               "--port",
                               "0",
                               "--unixsocket",
-                              w->redis_path,
+                              w->servers[0].path,
                               "--dir",
                               w->dir,
                               "--save",
@@ -105,24 +106,26 @@ static pid_t spawn_durable(struct world *w)
     return spawn(w, argv);
 }
 
-void world_start_redis(struct world *w)
+void world_start_redis(struct world *w, struct server *s)
 {
-    unlink(w->redis_path);
-    w->redis = (struct player){0};
-    w->redis.pid = w->plan->durable ? spawn_durable(w) : spawn_embedded(w);
-    w->redis_back_ns = 0;
-    world_note(w, "redis %ld starts", (long)w->redis.pid);
+    unlink(s->path);
+    if (w->plan->cluster)
+        s->player.pid = cluster_start_node(w, s);
+    else
+        s->player.pid = w->plan->durable ? spawn_durable(w) : spawn_embedded(w);
+    s->back_ns = 0;
+    world_note(w, "redis %ld starts", (long)s->player.pid);
 }
 
-void world_kill_redis(struct world *w, int ms)
+void world_kill_redis(struct world *w, struct server *s, int ms)
 {
-    if (w->redis.pid == 0)
+    if (s->player.pid == 0)
         return;
     /* A child that rewrites the log of an old server must not outlive it. */
-    kill(-w->redis.pid, SIGKILL);
-    waitpid(w->redis.pid, NULL, 0);
-    w->redis = (struct player){0};
-    w->redis_back_ns = clock_deadline(ms);
+    kill(w->plan->cluster ? s->player.pid : -s->player.pid, SIGKILL);
+    waitpid(s->player.pid, NULL, 0);
+    s->player = (struct player){0};
+    s->back_ns = clock_deadline(ms);
 }
 
 /* ---- managers ---- */
@@ -176,6 +179,8 @@ void world_start_worker(struct world *w, struct seat *seat)
     if (w->history_count == WORLD_HISTORIES)
         return;
     unsigned id = w->history_count++;
+    if (w->office != NULL)
+        w->office->workers = w->history_count;
     seat->history = &w->histories[id];
     memset(seat->history, 0, sizeof(*seat->history));
     seat->history->id = id;
@@ -184,6 +189,7 @@ void world_start_worker(struct world *w, struct seat *seat)
                                .seed = dice_next(&w->dice),
                                .role = seat->role,
                                .gentle = w->plan->gentle,
+                               .cluster = w->plan->cluster,
                                .orders = w->orders};
     pid_t parent = getpid();
     seat->player = (struct player){.born_ns = clock_ns(), .pid = world_fork()};

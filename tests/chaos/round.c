@@ -79,8 +79,12 @@ static bool has_settled(struct world *w)
         if (m->player.resume_ns != 0)
             return false;
     }
-    return serving == 1 && world_managers(w) == 1 && w->redis.pid != 0 &&
-           w->redis.resume_ns == 0 && w->heal_ns == 0;
+    for (unsigned i = 0; i < w->server_count; i++) {
+        const struct server *s = &w->servers[i];
+        if (s->player.pid == 0 || s->player.resume_ns != 0 || s->heal_ns != 0)
+            return false;
+    }
+    return serving == 1 && world_managers(w) == 1 && w->admin == 0;
 }
 
 static bool has_been_asked(struct world *w)
@@ -111,17 +115,19 @@ static void ask_once(void *arg)
         fflush(stdout);
         _exit(1);
     }
-    struct mqredis_reply *r = mqredis_command(mq, "ECHO calm");
-    bool fine = r->type == MQREDIS_STRING;
+    /* In a cluster it needs all nodes. */
+    const char *command = "EXISTS a b c d e f g h i j k l m n o p";
+    struct mqredis_reply *r = mqredis_command(mq, command);
+    bool fine = r->type == MQREDIS_INTEGER;
     /* Redis may still be reading its log, and the last cut still be due. */
     for (int i = 0; i < 100 && !fine; i++) {
         mqredis_free(r);
         support_sleep_ms(50);
-        r = mqredis_command(mq, "ECHO calm");
-        fine = r->type == MQREDIS_STRING;
+        r = mqredis_command(mq, command);
+        fine = r->type == MQREDIS_INTEGER;
     }
     if (!fine)
-        printf("  ECHO: %s\n", r->str);
+        printf("  EXISTS: %s\n", r->str);
     fflush(stdout);
     mqredis_free(r);
     mqredis_close(mq);
@@ -247,11 +253,15 @@ static void accuse_left(void *context, long pid)
 /* Ends our own, and whatever else is there: we are everybody's heir. */
 static void end_all(struct world *w)
 {
-    if (w->proxy.pid != 0)
-        support_kill(w->proxy.pid);
+    for (unsigned i = 0; i < w->server_count; i++)
+        if (w->servers[i].proxy.pid != 0)
+            support_kill(w->servers[i].proxy.pid);
     for (unsigned i = 0; i < w->sleeper_count; i++)
         support_kill(w->sleepers[i]);
-    world_kill_redis(w, 0);
+    if (w->admin != 0)
+        support_kill(w->admin);
+    for (unsigned i = 0; i < w->server_count; i++)
+        world_kill_redis(w, &w->servers[i], 0);
     if (!UNTIL(waitpid(-1, NULL, WNOHANG) < 0))
         keeper_end_children(accuse_left, w);
 }
@@ -282,6 +292,14 @@ static void add_up(const struct world *w, struct total *t)
     }
     if (*w->noise_ns > t->noise_ns)
         t->noise_ns = *w->noise_ns;
+    if (w->office != NULL) {
+        t->done[FAULT_SLOT_MOVED] += w->office->moves;
+        t->done[FAULT_SLOT_AWAY] += w->office->aways;
+        t->done[FAULT_CLIENTS_CUT] += w->office->cuts;
+        t->keys_moved += w->office->keys;
+    }
+    for (int i = 0; i < CLUSTER_WORDS; i++)
+        t->words[i] += w->words[i];
     t->full += w->full;
     t->workers += w->history_count;
     t->violations += w->violations;
@@ -376,6 +394,8 @@ void round_run(struct total *t, const struct plan *plan, int seconds)
     check_idle_manager(&w);
     dismiss_managers(&w);
     check_left(&w);
+    if (plan->cluster)
+        cluster_settle(&w);
     verdict_reach(&w);
     check_lateness(&w);
     end_all(&w);
@@ -406,7 +426,12 @@ void round_report(const struct total *t, uint64_t seed)
            COUNT(t->threads), COUNT(t->forks), COUNT(t->heard),
            COUNT(t->lagged), COUNT(t->gaps), COUNT(t->renewed), COUNT(t->full));
     for (int i = 0; i < FAULT_TYPES; i++)
-        printf(" %s=%llu", fault_names[i], COUNT(t->done[i]));
+        if (i < FAULT_STRUCK || t->done[i] > 0)
+            printf(" %s=%llu", fault_names[i], COUNT(t->done[i]));
+    if (t->done[FAULT_SLOT_MOVED] > 0)
+        printf("\nkeys-moved=%llu", COUNT(t->keys_moved));
+    for (int i = 0; i < CLUSTER_WORDS && t->keys_moved > 0; i++)
+        printf(" %s=%llu", cluster_words[i], COUNT(t->words[i]));
     printf("\nat most %.1f ms past a deadline, %llu waits more than %.0f ms "
            "(noise of the machine: %.1f ms); %u violations\n",
            (double)t->late_ns / 1e6, COUNT(t->late_count),

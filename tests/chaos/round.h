@@ -2,6 +2,7 @@
 #ifndef TESTS_CHAOS_ROUND_H
 #define TESTS_CHAOS_ROUND_H
 
+#include "tests/chaos/cluster.h"
 #include "tests/chaos/faults.h"
 #include "tests/chaos/world.h"
 
@@ -10,6 +11,7 @@ struct total {
     uint64_t cancelled, errors, never, forks, threads;
     uint64_t heard, lagged, gaps, renewed, full;
     uint64_t done[FAULT_TYPES];
+    uint64_t keys_moved, words[CLUSTER_WORDS]; /* of clusters */
     uint64_t late_ns, late_count, noise_ns;
     unsigned rounds, workers, tls_rounds, violations;
 };

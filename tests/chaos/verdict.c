@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/chaos/cluster.h"
 #include "tests/support.h"
 #include "tests/support_redis.h"
 
@@ -13,7 +14,7 @@
 struct court {
     struct world *world;
     const struct history *h;
-    struct redis_link link;
+    struct redis_link link[WORLD_SERVERS];
     uint8_t seen[HISTORY_STEPS];
     uint32_t suspect; /* the step of the last accusation */
 };
@@ -26,14 +27,19 @@ struct court {
         world_accuse((c)->world, "w%u: %s", (c)->h->id, text_);                \
     } while (0)
 
-static bool ask(struct court *c, const char *command, const char **reply,
-                size_t *len)
+/* A command, of which `key` is the one key: it is asked of whoever has that. */
+static bool ask(struct court *c, const char *command, const char *key,
+                const char *rest, const char **reply, size_t *len)
 {
-    redis_link_command(&c->link, command);
-    if (redis_link_reply(&c->link, REPLY_MS, reply, len) == REDIS_REPLY &&
+    char text[160];
+    unsigned node = c->world->plan->cluster ? cluster_owner(c->world, key) : 0;
+    snprintf(text, sizeof(text), "%s %s%s", command, key, rest);
+    redis_link_command(&c->link[node], text);
+    if (redis_link_reply(&c->link[node], REPLY_MS, reply, len) == REDIS_REPLY &&
         **reply != '-')
         return true;
-    world_accuse(c->world, "redis does not answer '%s' at the end", command);
+    world_accuse(c->world, "redis %u does not answer '%s' at the end", node,
+                 text);
     return false;
 }
 
@@ -66,16 +72,16 @@ static void see(struct court *c, uint32_t n, const char *where)
 }
 
 /* Reads a list of "wN:step" and marks in `seen` what is there. */
-static void read_list(struct court *c, const char *list, enum act one,
-                      enum act other)
+static void read_list(struct court *c, const char *list, bool tagged,
+                      enum act one, enum act other)
 {
-    char command[64];
+    char key[64];
     const char *reply, *text;
     size_t len;
     uint32_t n, newest = 0;
     memset(c->seen, 0, sizeof(c->seen));
-    snprintf(command, sizeof(command), "LRANGE %s:w%u 0 -1", list, c->h->id);
-    if (!ask(c, command, &reply, &len))
+    snprintf(key, sizeof(key), tagged ? "%s:{w%u}" : "%s:w%u", list, c->h->id);
+    if (!ask(c, "LRANGE", key, " 0 -1", &reply, &len))
         return;
     const char *end = reply + len, *at = memchr(reply, '\n', len);
     at = at == NULL ? end : at + 1;
@@ -112,11 +118,11 @@ static void check_there(struct court *c, const char *where, enum act one,
 static void judge_logs(struct court *c)
 {
     static bool in_log[HISTORY_STEPS];
-    read_list(c, "log", ACT_PUSH, ACT_BOTH);
+    read_list(c, "log", true, ACT_PUSH, ACT_BOTH);
     check_there(c, "log", ACT_PUSH, ACT_BOTH);
     for (uint32_t n = 0; n < c->h->count; n++)
         in_log[n] = c->seen[n] > 0;
-    read_list(c, "both", ACT_BOTH, ACT_BOTH);
+    read_list(c, "both", true, ACT_BOTH, ACT_BOTH);
     for (uint32_t n = 0; n < c->h->count; n++)
         if (c->h->steps[n].act == ACT_BOTH && in_log[n] != (c->seen[n] > 0))
             accuse(c, n, "of the transaction of step %u only half was executed",
@@ -127,7 +133,7 @@ static void judge_queue(struct court *c)
 {
     long missing = 0, doubtful = 0;
     uint32_t first = 0;
-    read_list(c, "queue", ACT_QUEUE, ACT_QUEUE);
+    read_list(c, "queue", false, ACT_QUEUE, ACT_QUEUE);
     for (uint32_t n = 0; n < c->h->count; n++) {
         const struct step *s = &c->h->steps[n];
         doubtful += s->act == ACT_POP &&
@@ -148,13 +154,13 @@ static void judge_queue(struct court *c)
 }
 
 /* A string's value; false: there is none. */
-static bool get(struct court *c, const char *key, const char **text,
-                size_t *len)
+static bool get(struct court *c, const char *name, const char *after,
+                const char **text, size_t *len)
 {
-    char command[64];
+    char key[64];
     const char *reply;
-    snprintf(command, sizeof(command), "GET %s:w%u", key, c->h->id);
-    if (!ask(c, command, &reply, len))
+    snprintf(key, sizeof(key), "%s:w%u%s", name, c->h->id, after);
+    if (!ask(c, "GET", key, "", &reply, len))
         return false;
     const char *at = reply;
     return take_bulk(&at, reply + *len, text, len);
@@ -165,7 +171,7 @@ static void judge_text(struct court *c)
     const char *text;
     size_t len;
     memset(c->seen, 0, sizeof(c->seen));
-    if (get(c, "text", &text, &len)) {
+    if (get(c, "text", "", &text, &len)) {
         for (const char *end = text + len; text < end;) {
             char *after;
             unsigned long n = strtoul(text, &after, 10);
@@ -188,7 +194,7 @@ static void judge_count(struct court *c)
     const char *text;
     size_t len;
     long done = 0, doubtful = 0;
-    long value = get(c, "count", &text, &len) ? strtol(text, NULL, 10) : 0;
+    long value = get(c, "count", "", &text, &len) ? strtol(text, NULL, 10) : 0;
     for (uint32_t n = 0; n < c->h->count; n++)
         if (c->h->steps[n].act == ACT_COUNT) {
             done += c->h->steps[n].fate == FATE_DONE;
@@ -209,7 +215,7 @@ static void judge_value(struct court *c, const char *key, enum act act)
     for (uint32_t i = 0; i < c->h->count; i++)
         if (c->h->steps[i].act == act && c->h->steps[i].fate == FATE_DONE)
             last = i;
-    if (!get(c, key, &text, &len)) {
+    if (!get(c, key, "", &text, &len)) {
         if (last != UINT32_MAX)
             accuse(c, last, "%s is gone, step %u had set it", key, last);
         return;
@@ -226,15 +232,51 @@ static void judge_value(struct court *c, const char *key, enum act act)
                key, n, fate_names[c->h->steps[n].fate], (int)last);
 }
 
+/* What several commands set and delete together, key by key: in a cluster each
+ * part is for itself. */
+static void judge_spread(struct court *c)
+{
+    const char *text;
+    size_t len;
+    char after[16];
+    uint32_t last = UINT32_MAX, n;
+    for (uint32_t i = 0; i < c->h->count; i++)
+        if ((c->h->steps[i].act == ACT_SPREAD ||
+             c->h->steps[i].act == ACT_ERASE) &&
+            c->h->steps[i].fate == FATE_DONE)
+            last = i;
+    for (int k = 0; k < HISTORY_SPREAD; k++) {
+        snprintf(after, sizeof(after), ":%d", k);
+        if (!get(c, "spread", after, &text, &len)) {
+            if (!history_may_be_nil(c->h, last))
+                accuse(c, last, "spread%s is gone, step %u had set it", after,
+                       last);
+        } else if (!history_parse(c->h, text, len, &n) ||
+                   !history_may_stand(c->h, n, ACT_SPREAD, last)) {
+            accuse(c, last,
+                   "spread%s holds \"%.*s\", but the last one acknowledged is "
+                   "step %d",
+                   after, (int)(len < 40 ? len : 40), text, (int)last);
+        }
+    }
+}
+
+static void connect_to(struct court *c, unsigned i)
+{
+    const struct server *s = &c->world->servers[i];
+    struct redis redis = {.pid = s->player.pid};
+    memcpy(redis.path, s->path, sizeof(redis.path));
+    redis_link_open(&c->link[i], &redis);
+    /* It may still be reading its log. */
+    if (!UNTIL(redis_link_ask(&c->link[i], "PING")[0] == '+'))
+        world_accuse(c->world, "redis does not serve at the end");
+}
+
 void verdict_reach(struct world *w)
 {
-    struct redis redis = {.pid = w->redis.pid};
     struct court c = {.world = w};
-    memcpy(redis.path, w->redis_path, sizeof(redis.path));
-    redis_link_open(&c.link, &redis);
-    /* It may still be reading its log. */
-    if (!UNTIL(redis_link_ask(&c.link, "EXISTS key")[0] == ':'))
-        world_accuse(w, "redis does not serve at the end");
+    for (unsigned i = 0; i < w->server_count; i++)
+        connect_to(&c, i);
     for (unsigned i = 0; i < w->history_count; i++) {
         unsigned before = w->violations;
         c.h = &w->histories[i];
@@ -244,8 +286,10 @@ void verdict_reach(struct world *w)
         judge_count(&c);
         judge_value(&c, "value", ACT_SET);
         judge_value(&c, "big", ACT_BIG);
+        judge_spread(&c);
         if (w->violations > before)
             history_show(c.h, c.suspect);
     }
-    redis_link_close(&c.link);
+    for (unsigned i = 0; i < w->server_count; i++)
+        redis_link_close(&c.link[i]);
 }

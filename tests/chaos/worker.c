@@ -55,7 +55,7 @@ static void push(struct hand *w)
     char text[32];
     uint32_t n = hand_begin(w, ACT_PUSH);
     struct mqredis_reply *r =
-        ask(w, n, "RPUSH log:w%u %s", w->h->id, hand_value(w, n, text));
+        ask(w, n, "RPUSH log:{w%u} %s", w->h->id, hand_value(w, n, text));
     settle_growth(w, n, r, &w->log_length, 1);
 }
 
@@ -159,8 +159,8 @@ static void enqueue(struct hand *w)
 {
     char text[32];
     uint32_t n = hand_begin(w, ACT_QUEUE);
-    struct mqredis_reply *r = ask(w, n, "RPUSH queue:w%u %s", w->h->id,
-                                  hand_value(w, n, text));
+    struct mqredis_reply *r =
+        ask(w, n, "RPUSH queue:w%u %s", w->h->id, hand_value(w, n, text));
     if (hand_settle(w, n, r, MQREDIS_INTEGER))
         w->queued++;
     mqredis_free(r);
@@ -227,11 +227,12 @@ static void act(struct hand *w)
         unsigned below;
         void (*act)(struct hand *w);
     } simple[] = {
-        {8, echo},        {22, push},        {29, append},
-        {36, count_up},   {42, set},         {46, enqueue},
-        {50, pop},        {57, act_batch},   {63, act_transaction},
-        {73, act_window}, {79, act_flurry},  {82, act_threads},
-        {84, act_fork},   {86, act_program}, {90, set_big},
+        {4, echo},         {7, act_mixed},        {14, act_spread},
+        {24, push},        {30, append},          {36, count_up},
+        {42, set},         {46, enqueue},         {50, pop},
+        {57, act_batch},   {63, act_transaction}, {73, act_window},
+        {79, act_flurry},  {82, act_threads},     {84, act_fork},
+        {86, act_program}, {90, set_big},
     };
     unsigned roll = dice_below(&w->dice, 100);
     draw_timeout(w);
@@ -281,7 +282,8 @@ void worker_live(const struct worker_task *task)
                      .h = task->history,
                      .dice = {task->seed},
                      .last_set = NOBODY,
-                     .last_big = NOBODY};
+                     .last_big = NOBODY,
+                     .last_spread = NOBODY};
     int fds = support_count_fds();
     w.h->began_ns = clock_ns();
     w.sched_fd = hand_open_sched();

@@ -31,7 +31,8 @@ struct worker_task {
     struct history *history;
     uint64_t seed;
     enum role role;
-    bool gentle; /* leaves processors to others */
+    bool gentle;  /* leaves processors to others */
+    bool cluster; /* is what Redis is */
     const struct orders *orders;
 };
 

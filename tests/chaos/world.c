@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "tests/chaos/cluster.h"
 #include "tests/chaos/scarcity.h"
 #include "tests/support.h"
 
@@ -214,6 +215,17 @@ static void end_of_worker(struct world *w, struct seat *seat, int status)
         clock_ns() + dice_below(&w->dice, 60) * (uint64_t)NS_PER_MS;
 }
 
+static void end_of_redis(struct world *w, struct server *server, int status)
+{
+    /* SIGTERM: while it was starting, before it has a handler. */
+    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL &&
+        WTERMSIG(status) != SIGTERM)
+        world_accuse(w, "redis died of signal %d", WTERMSIG(status));
+    server->player = (struct player){0};
+    if (server->back_ns == 0)
+        server->back_ns = clock_ns();
+}
+
 static void end_of(struct world *w, pid_t pid, int status)
 {
     for (size_t i = 0; i < WORLD_MANAGERS; i++)
@@ -222,31 +234,35 @@ static void end_of(struct world *w, pid_t pid, int status)
     for (size_t i = 0; i < w->seat_count; i++)
         if (w->seats[i].player.pid == pid)
             end_of_worker(w, &w->seats[i], status);
-    if (pid == w->redis.pid) {
-        /* SIGTERM: while it was starting, before it has a handler. */
-        if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL &&
-            WTERMSIG(status) != SIGTERM)
-            world_accuse(w, "redis died of signal %d", WTERMSIG(status));
-        w->redis = (struct player){0};
-        if (w->redis_back_ns == 0)
-            w->redis_back_ns = clock_ns();
-    }
+    for (unsigned i = 0; i < w->server_count; i++)
+        if (w->servers[i].player.pid == pid)
+            end_of_redis(w, &w->servers[i], status);
     if (pid == w->asker) {
         w->asker = 0;
         w->asker_status = status;
     }
-    if (pid == w->proxy.pid) {
-        world_accuse(w, "the harness's own proxy ended with %#x",
-                     (unsigned)status);
-        w->proxy.pid = 0;
+    for (unsigned i = 0; i < w->server_count; i++)
+        if (pid == w->servers[i].proxy.pid) {
+            world_accuse(w, "the harness's own proxy ended with %#x",
+                         (unsigned)status);
+            w->servers[i].proxy.pid = 0;
+        }
+    if (pid == w->admin) {
+        if (status != 0)
+            world_accuse(w, "who moves the slots ended with %#x",
+                         (unsigned)status);
+        w->admin = 0;
     }
 }
 
 static void bring_back(struct world *w)
 {
     uint64_t now = clock_ns();
-    if (w->redis.pid == 0 && (w->calm || now >= w->redis_back_ns))
-        world_start_redis(w);
+    for (unsigned i = 0; i < w->server_count; i++) {
+        struct server *s = &w->servers[i];
+        if (s->player.pid == 0 && (w->calm || now >= s->back_ns))
+            world_start_redis(w, s);
+    }
     if (world_managers(w) == 0 && !w->closing) {
         if (w->manager_back_ns == 0)
             w->manager_back_ns =
@@ -293,22 +309,30 @@ static void note_late(struct world *w, struct seat *s)
                support_proc_syscall(s->player.pid), where);
 }
 
+static void tend_server(struct world *w, struct server *s)
+{
+    resume_due(w, &s->player);
+    if (s->heal_ns == 0 || (!w->calm && clock_ns() < s->heal_ns))
+        return;
+    struct proxy_control *c = s->proxy.control;
+    c->delay_ms = c->cut_max = 0;
+    c->crumbs = c->deaf = c->mute = c->closed = false;
+    s->heal_ns = 0;
+}
+
 void world_turn(struct world *w)
 {
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
         end_of(w, pid, status);
-    resume_due(w, &w->redis);
     for (size_t i = 0; i < WORLD_MANAGERS; i++)
         resume_due(w, &w->managers[i].player);
     for (size_t i = 0; i < w->seat_count; i++)
         resume_due(w, &w->seats[i].player);
-    if (w->heal_ns != 0 && (w->calm || clock_ns() >= w->heal_ns)) {
-        struct proxy_control *c = w->proxy.control;
-        c->delay_ms = c->cut_max = 0;
-        c->crumbs = c->deaf = c->mute = c->closed = false;
-        w->heal_ns = 0;
-    }
+    for (unsigned i = 0; i < w->server_count; i++)
+        tend_server(w, &w->servers[i]);
+    if (w->plan->cluster)
+        cluster_tend(w);
     scarcity_tend(w);
     check_told(w);
     for (unsigned i = 0; i < w->seat_count; i++)
@@ -340,13 +364,15 @@ static void choose_options(struct world *w, bool tcp)
     add_option(w, 30, "--bulk-connections=0");
     add_option(w, 30, "--resp=3");
     add_option(w, 50, "--subscriber-backlog=16");
+    const struct proxy *proxy = &w->servers[0].proxy;
     if (w->tls)
-        snprintf(w->uri, sizeof(w->uri), "rediss%s", strchr(w->proxy.tcp, ':'));
-    else
-        snprintf(w->uri, sizeof(w->uri), "%s",
-                 tcp ? w->proxy.tcp : w->proxy.unix_);
+        snprintf(w->uri, sizeof(w->uri), "rediss%s", strchr(proxy->tcp, ':'));
+    else if (!p->cluster)
+        snprintf(w->uri, sizeof(w->uri), "%s", tcp ? proxy->tcp : proxy->unix_);
     printf("  %s, %s, %u workers,",
-           p->durable ? "redis-server" : "mqredis-server",
+           p->cluster   ? "a cluster"
+           : p->durable ? "redis-server"
+                        : "mqredis-server",
            w->tls ? "TLS"
            : tcp  ? "TCP"
                   : "unix",
@@ -389,6 +415,22 @@ static void choose_seats(struct world *w)
                                                : ROLE_ALL;
 }
 
+/* A Redis of its own behind a proxy. */
+static void begin_one(struct world *w)
+{
+    struct server *s = &w->servers[0];
+    char to[sizeof(s->path)];
+    w->server_count = 1;
+    int n = snprintf(s->path, sizeof(s->path), "%s/redis", w->dir);
+    ck_assert_int_lt(n, (int)sizeof(s->path));
+    strcpy(to, s->path);
+    if (w->tls) {
+        w->tls_port = free_port(w);
+        snprintf(to, sizeof(to), "127.0.0.1:%d", w->tls_port);
+    }
+    proxy_start(&s->proxy, to);
+}
+
 void world_begin(struct world *w, const struct plan *plan)
 {
     /* Neighbouring seeds are to have nothing in common. */
@@ -403,21 +445,17 @@ void world_begin(struct world *w, const struct plan *plan)
         ck_abort_msg("cannot make %s: %s", w->run_dir, strerror(errno));
     w->disk = plan->mounts && scarcity_mount(w->run_dir, DISK_MB, DISK_NAMES);
     strcpy(w->channel, "chaos");
-    int n = snprintf(w->redis_path, sizeof(w->redis_path), "%s/redis", w->dir);
-    ck_assert_int_lt(n, (int)sizeof(w->redis_path));
     choose_seats(w);
-    bool tcp = dice_chance(&w->dice, 50);
-    w->tls =
-        dice_chance(&w->dice, 35) && plan->durable && plan->tls_dir != NULL;
-    char to[sizeof(w->redis_path)];
-    strcpy(to, w->redis_path);
-    if (w->tls) {
-        w->tls_port = free_port(w);
-        snprintf(to, sizeof(to), "127.0.0.1:%d", w->tls_port);
-    }
-    proxy_start(&w->proxy, to);
+    bool tcp = dice_chance(&w->dice, 50) || plan->cluster;
+    w->tls = dice_chance(&w->dice, 35) && plan->durable && !plan->cluster &&
+             plan->tls_dir != NULL;
+    if (plan->cluster)
+        cluster_begin(w);
+    else
+        begin_one(w);
     choose_options(w, tcp);
     world_start_sleepers(w);
-    world_start_redis(w);
+    if (!plan->cluster)
+        world_start_redis(w, &w->servers[0]);
     world_start_manager(w, false);
 }

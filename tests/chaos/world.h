@@ -1,7 +1,8 @@
 /*
- * The processes of a round: a Redis behind a proxy, managers of one channel,
- * workers. It starts them, notices their ends, starts again what is to come
- * back, and judges how each of them ended.
+ * The processes of a round: a Redis behind a proxy, or a cluster of which each
+ * node has a proxy; managers of one channel, workers. It starts them, notices
+ * their ends, starts again what is to come back, and judges how each of them
+ * ended.
  */
 #ifndef TESTS_CHAOS_WORLD_H
 #define TESTS_CHAOS_WORLD_H
@@ -13,14 +14,17 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "tests/chaos/admin.h"
 #include "tests/chaos/dice.h"
 #include "tests/chaos/history.h"
 #include "tests/chaos/keeper.h"
 #include "tests/chaos/worker.h"
 #include "tests/proxy.h"
+#include "tests/redis_cluster.h"
 
 #define WORLD_WORKERS 16
 #define WORLD_MANAGERS 3
+#define WORLD_SERVERS 3
 #define WORLD_HISTORIES 1024
 #define WORLD_SLEEPERS 8
 #define FILLERS 4096
@@ -43,6 +47,15 @@ struct manager {
     uint64_t told_ns;
 };
 
+/* A Redis and what stands before it. */
+struct server {
+    struct player player;
+    char path[108];   /* its unix socket */
+    uint64_t back_ns; /* when it is to be started again */
+    struct proxy proxy;
+    uint64_t heal_ns; /* the proxy does something until then; 0: nothing */
+};
+
 struct seat {
     struct player player;
     enum role role;
@@ -57,6 +70,7 @@ struct plan {
     bool durable;        /* redis-server, which keeps what it acknowledged */
     bool quick;          /* few faults, as many checked requests as go */
     bool gentle;         /* leaves most of the machine to others */
+    bool cluster;        /* of three masters, in place of one Redis */
     bool mounts;         /* private ones are allowed */
     const char *tls_dir; /* of certificates; NULL: no TLS */
     struct history *histories; /* WORLD_HISTORIES, in shared memory */
@@ -73,14 +87,16 @@ struct world {
     bool calm;    /* no faults any more */
     bool closing; /* no manager comes back any more */
 
-    struct player redis;
-    char redis_path[108];
+    struct server servers[WORLD_SERVERS];
+    unsigned server_count;
     bool tls;
     int tls_port;
-    uint64_t redis_back_ns; /* when it is to be started again */
-
-    struct proxy proxy;
-    uint64_t heal_ns;
+    /* Where the servers are a cluster, and who moves its slots (0: nobody). */
+    struct redis_cluster cluster;
+    struct admin_office *office; /* shared with that one */
+    pid_t admin;
+    uint64_t look_ns;  /* at a cluster whose node came back */
+    uint64_t words[8]; /* enum cluster_word: how often nodes said them */
 
     struct manager managers[WORLD_MANAGERS];
     char options[8][32]; /* of every manager */
@@ -146,10 +162,10 @@ void world_turn(struct world *w);
 /* A child, or the end of the run: a pid of -1 would later be everybody's. */
 pid_t world_fork(void);
 
-void world_start_redis(struct world *w);
+void world_start_redis(struct world *w, struct server *server);
 
-/* SIGKILLs Redis and what it forked; it comes back after `ms`. */
-void world_kill_redis(struct world *w, int ms);
+/* SIGKILLs a Redis and what it forked; it comes back after `ms`. */
+void world_kill_redis(struct world *w, struct server *server, int ms);
 
 /* Starts a manager. False: there is no room for another. */
 bool world_start_manager(struct world *w, bool takeover);
