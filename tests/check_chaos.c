@@ -1,9 +1,11 @@
 /*
- * Two runs of the fault harness, tests/chaos of the same build, one minute each
- * and gentle, for other suites run beside it: $CHAOS_SECONDS for other times
- * (60), $CHAOS_SEED for another first seed (1; it is printed).
+ * Two runs of the fault harness, tests/chaos of the same build, one minute
+ * each, and a shorter one in a cluster, all gentle, for other suites run beside
+ * them: $CHAOS_SECONDS for other times (60), $CHAOS_SEED for another first seed
+ * (1; it is printed).
  */
 #include <check.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +27,17 @@ static double seconds(void)
     return strtod(setting("CHAOS_SECONDS", "60"), NULL);
 }
 
-static void run(long seed)
+static long first_seed(void)
+{
+    return strtol(setting("CHAOS_SEED", "1"), NULL, 10);
+}
+
+static void run(const char *options, double time_s, long seed)
 {
     char command[1024];
     snprintf(command, sizeof(command),
-             "exec '%s/tests/chaos' --gentle %.0f %ld",
-             setting("MQREDIS_BUILD", "build"), seconds(), seed);
+             "exec '%s/tests/chaos' --gentle %s %.0f %ld",
+             setting("MQREDIS_BUILD", "build"), options, time_s, seed);
     int status = system(command);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
                   "%s: ended with %#x", command, (unsigned)status);
@@ -38,7 +45,14 @@ static void run(long seed)
 
 START_TEST(test_nothing_is_violated_under_faults)
 {
-    run(strtol(setting("CHAOS_SEED", "1"), NULL, 10) + _i * ROUND_SEEDS);
+    run("", seconds(), first_seed() + _i * ROUND_SEEDS);
+}
+END_TEST
+
+/* A part of the time: what the cluster adds shows within one round. */
+START_TEST(test_nothing_is_violated_in_a_cluster)
+{
+    run("--cluster", ceil(seconds() * 0.4), first_seed());
 }
 END_TEST
 
@@ -110,6 +124,7 @@ int main(void)
     TCase *tc = tcase_create("run");
     tcase_set_timeout(tc, seconds() * 2 + 120);
     tcase_add_loop_test(tc, test_nothing_is_violated_under_faults, 0, 2);
+    tcase_add_test(tc, test_nothing_is_violated_in_a_cluster);
     suite_add_tcase(s, tc);
     tc = tcase_create("signals");
     tcase_set_timeout(tc, 60);

@@ -202,7 +202,7 @@ static void introduce(const struct redis_cluster *c)
 }
 
 /* Whether the installed one can have its bus anywhere: from 7.0 on. */
-static bool is_installed(void)
+bool redis_cluster_is_possible(void)
 {
     const char *program = getenv("REDIS_SERVER");
     char command[256], text[256] = "";
@@ -228,7 +228,7 @@ bool redis_cluster_start(struct redis_cluster *c, int masters, int replicas,
                                 .node_timeout_ms = node_timeout_ms,
                                 .options = options};
     ck_assert_int_le(c->nodes, REDIS_CLUSTER_NODES_MAX);
-    if (!is_installed())
+    if (!redis_cluster_is_possible())
         return false;
     for (int i = 0; i < c->nodes; i++) {
         c->node[i].port = choose_port(c);

@@ -55,6 +55,9 @@ struct redis_cluster {
 bool redis_cluster_start(struct redis_cluster *c, int masters, int replicas,
                          int node_timeout_ms, const char *options);
 
+/* Whether there is such a redis-server. */
+bool redis_cluster_is_possible(void);
+
 /* Kills what still runs. Harmless after a start that gave false. */
 void redis_cluster_stop(struct redis_cluster *c);
 

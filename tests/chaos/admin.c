@@ -53,9 +53,9 @@ static void order(const struct admin *a, int node, const char *command)
 static unsigned pick_slot(struct admin *a)
 {
     static const char *const names[] = {
-        "log:{w%u}", "text:w%u",     "count:w%u",    "value:w%u",
-        "big:w%u",   "queue:w%u",    "news:w%u",     "log:{w%u}",
-        "queue:w%u", "spread:w%u:0", "spread:w%u:1", "spread:w%u:2",
+        "log:{w%u}", "text:w%u",  "count:w%u", "value:w%u",
+        "big:w%u",   "queue:w%u", "news:w%u",  "log:{w%u}",
+        "queue:w%u", "{two:w%u}", "{two:w%u}", "spread:w%u:2",
     };
     char key[48];
     unsigned count = a->office->workers;

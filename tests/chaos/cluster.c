@@ -102,7 +102,8 @@ static bool is_whole(const struct world *w)
 {
     for (int i = 0; i < MASTERS; i++) {
         const struct player *p = &w->servers[i].player;
-        if (p->pid == 0 || p->resume_ns != 0 ||
+        /* One that was told to end may still answer. */
+        if (p->pid == 0 || w->servers[i].back_ns != 0 || p->resume_ns != 0 ||
             strstr(redis_cluster_ask(&w->cluster, i, "CLUSTER INFO"),
                    "cluster_state:ok") == NULL)
             return false;

@@ -94,6 +94,14 @@ bool history_parse(const struct history *h, const char *text, size_t len,
     return *end == '\0' && n < HISTORY_STEPS;
 }
 
+const char *history_spread_key(const struct history *h, unsigned i,
+                               char key[48])
+{
+    snprintf(key, 48, i < 2 ? "spread:{two:w%u}:%u" : "spread:w%u:%u", h->id,
+             i);
+    return key;
+}
+
 void history_fill(const struct history *h, uint32_t number, char *data,
                   size_t len)
 {

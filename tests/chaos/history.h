@@ -37,7 +37,7 @@ enum act {
     ACT_BIG_GET,
     ACT_QUEUE,  /* RPUSH queue:wN */
     ACT_POP,    /* BLPOP queue:wN */
-    ACT_SPREAD, /* MSET spread:wN:0 ..., which a cluster's manager splits */
+    ACT_SPREAD, /* MSET of keys that a cluster's manager takes apart */
     ACT_GATHER, /* MGET of them */
     ACT_ERASE,  /* DEL of them */
     ACT_NEWS,   /* PUBLISH news:wN, which this worker hears itself */
@@ -114,6 +114,10 @@ bool history_may_be_nil(const struct history *h, uint32_t last);
 /* Reads "w12:345" of this worker. False: it is not that. */
 bool history_parse(const struct history *h, const char *text, size_t len,
                    uint32_t *number);
+
+/* The name of such a key; the first two share a slot. */
+const char *history_spread_key(const struct history *h, unsigned i,
+                               char key[48]);
 
 /* Fills `data` with bytes that only this step writes, beginning "w12:345|". */
 void history_fill(const struct history *h, uint32_t number, char *data,

@@ -73,21 +73,19 @@ void act_mixed(struct hand *w)
 
 static struct mqredis_reply *run(struct hand *w, uint32_t n)
 {
-    char text[32];
-    unsigned id = w->h->id;
+    static const char *const names[ACT_TYPES] = {
+        [ACT_SPREAD] = "MSET", [ACT_GATHER] = "MGET", [ACT_ERASE] = "DEL"};
+    enum act act = (enum act)w->h->steps[n].act;
+    char text[32], keys[HISTORY_SPREAD][48];
+    const char *argv[1 + 2 * HISTORY_SPREAD] = {names[act]};
+    size_t argc = 1;
     hand_value(w, n, text);
-    if (w->h->steps[n].act == ACT_SPREAD)
-        return mqredis_command(w->mq,
-                               "MSET spread:w%u:0 %s spread:w%u:1 %s "
-                               "spread:w%u:2 %s spread:w%u:3 %s",
-                               id, text, id, text, id, text, id, text);
-    return mqredis_command(w->mq,
-                           w->h->steps[n].act == ACT_GATHER
-                               ? "MGET spread:w%u:0 spread:w%u:1 "
-                                 "spread:w%u:2 spread:w%u:3"
-                               : "DEL spread:w%u:0 spread:w%u:1 "
-                                 "spread:w%u:2 spread:w%u:3",
-                           id, id, id, id);
+    for (unsigned i = 0; i < HISTORY_SPREAD; i++) {
+        argv[argc++] = history_spread_key(w->h, i, keys[i]);
+        if (act == ACT_SPREAD)
+            argv[argc++] = text;
+    }
+    return mqredis_command_argv(w->mq, argc, argv, NULL);
 }
 
 static void judge_gathered(struct hand *w, uint32_t n,

@@ -153,17 +153,23 @@ static void judge_queue(struct court *c)
                missing, first, doubtful);
 }
 
-/* A string's value; false: there is none. */
-static bool get(struct court *c, const char *name, const char *after,
-                const char **text, size_t *len)
+static bool get_key(struct court *c, const char *key, const char **text,
+                    size_t *len)
 {
-    char key[64];
     const char *reply;
-    snprintf(key, sizeof(key), "%s:w%u%s", name, c->h->id, after);
     if (!ask(c, "GET", key, "", &reply, len))
         return false;
     const char *at = reply;
     return take_bulk(&at, reply + *len, text, len);
+}
+
+/* A string's value; false: there is none. */
+static bool get(struct court *c, const char *name, const char **text,
+                size_t *len)
+{
+    char key[64];
+    snprintf(key, sizeof(key), "%s:w%u", name, c->h->id);
+    return get_key(c, key, text, len);
 }
 
 static void judge_text(struct court *c)
@@ -171,7 +177,7 @@ static void judge_text(struct court *c)
     const char *text;
     size_t len;
     memset(c->seen, 0, sizeof(c->seen));
-    if (get(c, "text", "", &text, &len)) {
+    if (get(c, "text", &text, &len)) {
         for (const char *end = text + len; text < end;) {
             char *after;
             unsigned long n = strtoul(text, &after, 10);
@@ -194,7 +200,7 @@ static void judge_count(struct court *c)
     const char *text;
     size_t len;
     long done = 0, doubtful = 0;
-    long value = get(c, "count", "", &text, &len) ? strtol(text, NULL, 10) : 0;
+    long value = get(c, "count", &text, &len) ? strtol(text, NULL, 10) : 0;
     for (uint32_t n = 0; n < c->h->count; n++)
         if (c->h->steps[n].act == ACT_COUNT) {
             done += c->h->steps[n].fate == FATE_DONE;
@@ -215,7 +221,7 @@ static void judge_value(struct court *c, const char *key, enum act act)
     for (uint32_t i = 0; i < c->h->count; i++)
         if (c->h->steps[i].act == act && c->h->steps[i].fate == FATE_DONE)
             last = i;
-    if (!get(c, key, "", &text, &len)) {
+    if (!get(c, key, &text, &len)) {
         if (last != UINT32_MAX)
             accuse(c, last, "%s is gone, step %u had set it", key, last);
         return;
@@ -238,25 +244,24 @@ static void judge_spread(struct court *c)
 {
     const char *text;
     size_t len;
-    char after[16];
+    char key[48];
     uint32_t last = UINT32_MAX, n;
     for (uint32_t i = 0; i < c->h->count; i++)
         if ((c->h->steps[i].act == ACT_SPREAD ||
              c->h->steps[i].act == ACT_ERASE) &&
             c->h->steps[i].fate == FATE_DONE)
             last = i;
-    for (int k = 0; k < HISTORY_SPREAD; k++) {
-        snprintf(after, sizeof(after), ":%d", k);
-        if (!get(c, "spread", after, &text, &len)) {
+    for (unsigned k = 0; k < HISTORY_SPREAD; k++) {
+        history_spread_key(c->h, k, key);
+        if (!get_key(c, key, &text, &len)) {
             if (!history_may_be_nil(c->h, last))
-                accuse(c, last, "spread%s is gone, step %u had set it", after,
-                       last);
+                accuse(c, last, "%s is gone, step %u had set it", key, last);
         } else if (!history_parse(c->h, text, len, &n) ||
                    !history_may_stand(c->h, n, ACT_SPREAD, last)) {
             accuse(c, last,
-                   "spread%s holds \"%.*s\", but the last one acknowledged is "
+                   "%s holds \"%.*s\", but the last one acknowledged is "
                    "step %d",
-                   after, (int)(len < 40 ? len : 40), text, (int)last);
+                   key, (int)(len < 40 ? len : 40), text, (int)last);
         }
     }
 }
