@@ -8,9 +8,6 @@
 #include "tests/chaos/dice.h"
 #include "tests/support.h"
 
-/* Of the workers that began last: most of them live. */
-#define RECENT 16
-
 struct admin {
     const struct admin_task *task;
     struct admin_office *office;
@@ -49,7 +46,7 @@ static void order(const struct admin *a, int node, const char *command)
     ck_assert_msg(reply[0] != '-', "node %d, %s: %s", node, command, reply);
 }
 
-/* The slot of a key that some worker uses. There was one at least. */
+/* The slot of a key that some worker uses. There is one at least. */
 static unsigned pick_slot(struct admin *a)
 {
     static const char *const names[] = {
@@ -58,9 +55,8 @@ static unsigned pick_slot(struct admin *a)
         "queue:w%u", "{two:w%u}", "{two:w%u}", "spread:w%u:2",
     };
     char key[48];
-    unsigned count = a->office->workers;
-    unsigned id =
-        count - 1 - dice_below(&a->dice, count < RECENT ? count : RECENT);
+    unsigned seat = dice_below(&a->dice, a->office->workers);
+    unsigned id = a->office->worker[seat];
     const char *name =
         names[dice_below(&a->dice, sizeof(names) / sizeof(names[0]))];
     const char *at = strstr(name, "%u");

@@ -5,7 +5,7 @@
  *
  * It loses nothing: keys go over by MIGRATE, a slot that is taken away is given
  * back to the same node, and no node is killed while it is at it (that is what
- * the office's holder is for). It picks slots of keys that workers use.
+ * the office's holder is for). It picks slots of keys that workers use now.
  */
 #ifndef TESTS_CHAOS_ADMIN_H
 #define TESTS_CHAOS_ADMIN_H
@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #include "tests/redis_cluster.h"
+
+#define ADMIN_WORKERS 16
 
 /* Who may order nodes about. */
 enum admin_holder {
@@ -27,7 +29,8 @@ enum admin_holder {
 struct admin_office {
     _Atomic int holder; /* enum admin_holder */
     _Atomic bool closing;
-    _Atomic unsigned workers; /* so many there were: their keys are known */
+    /* The ids of the workers that live, and how many: they name their keys. */
+    _Atomic unsigned worker[ADMIN_WORKERS], workers;
     _Atomic uint64_t moves, keys, aways, cuts; /* what was done */
     int8_t owner[REDIS_CLUSTER_SLOTS];         /* a node's number */
 };

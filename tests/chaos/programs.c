@@ -179,8 +179,12 @@ void world_start_worker(struct world *w, struct seat *seat)
     if (w->history_count == WORLD_HISTORIES)
         return;
     unsigned id = w->history_count++;
-    if (w->office != NULL)
-        w->office->workers = w->history_count;
+    if (w->office != NULL) {
+        unsigned number = (unsigned)(seat - w->seats);
+        w->office->worker[number] = id;
+        if (w->office->workers <= number)
+            w->office->workers = number + 1;
+    }
     seat->history = &w->histories[id];
     memset(seat->history, 0, sizeof(*seat->history));
     seat->history->id = id;

@@ -22,7 +22,7 @@
 #include "tests/proxy.h"
 #include "tests/redis_cluster.h"
 
-#define WORLD_WORKERS 16
+#define WORLD_WORKERS ADMIN_WORKERS
 #define WORLD_MANAGERS 3
 #define WORLD_SERVERS 3
 #define WORLD_HISTORIES 1024
