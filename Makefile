@@ -662,7 +662,7 @@ faults: all $(faults_tests:%=$(BUILD)/tests/%) ## every call of manager and libr
 chaos_obj := $(patsubst %,$(BUILD)/obj/tests/chaos/%.o,main keeper round \
              world cluster admin programs scarcity faults verdict history \
              worker hand many spread kin news) $(support) $(patsubst %,$(BUILD)/obj/tests/%.o, \
-             support_redis support_tls redis_cluster proxy)
+             support_redis support_tls proxy) $(redis_cluster_obj)
 
 $(BUILD)/tests/chaos: $(chaos_obj) $$(lib_obj) $(BUILD)/libipc.a
 	@mkdir -p $(@D)
