@@ -67,7 +67,7 @@ struct errand {
     bool replica;    /* a replica may answer it */
     bool asking;     /* it was sent with ASKING */
     bool redirected; /* a batch: something of it is to go again */
-    bool lost;       /* a part of a fan-out: its reply is too long */
+    uint8_t lost;    /* a part of a fan-out: why its reply was not kept */
     size_t len, first_len;
     char *data; /* `inlined`, or its own */
     struct source *source;

@@ -164,19 +164,23 @@ static void collect(struct errand *e, const struct taken *part)
     const char *data = part->data;
     size_t len = part->len;
     if (!part->begins || !part->ends) {
-        if (buffer_len(&e->collected) + len > c->answers->max_reply ||
-            buffer_append(&e->collected, data, len) != ERR_OK)
-            e->lost = true; /* too long: its end is waited for */
+        if (buffer_len(&e->collected) + len > c->answers->max_reply)
+            e->lost = ERR_LIMIT; /* its end is waited for */
+        else if (buffer_append(&e->collected, data, len) != ERR_OK)
+            e->lost = ERR_NOMEM;
         if (!part->ends)
             return;
         data = buffer_head(&e->collected);
         len = buffer_len(&e->collected);
     }
     turnstile_leave(&c->turnstile, &e->passer);
-    if (e->lost)
+    if (e->lost != ERR_OK)
         fanout_fail(e->fanout, e->part, REPLY_TOO_BIG,
-                    "the command was executed, but its reply was over "
-                    "--max-reply");
+                    e->lost == ERR_LIMIT
+                        ? "the command was executed, but its reply was over "
+                          "--max-reply"
+                        : "the command was executed, but its reply was more "
+                          "than there is memory for");
     else
         fanout_reply(e->fanout, e->part, data, len);
     errand_free(e);
