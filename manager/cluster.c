@@ -331,6 +331,18 @@ void cluster_one(struct cluster *c, enum route route, const struct run *run,
     }
 }
 
+enum err cluster_next(const struct run *run, struct framed *rest, uint32_t i,
+                      struct framed *command)
+{
+    if (i >= run->nparsed)
+        return framed_next(rest, command);
+    *command = framed_parsed(&run->parsed[i]);
+    rest->data += command->len;
+    rest->len -= command->len;
+    rest->at += command->len;
+    return ERR_OK;
+}
+
 void cluster_send(struct cluster *c, enum route route, struct run *run)
 {
     if (route == ROUTE_SHARED)
@@ -340,16 +352,13 @@ void cluster_send(struct cluster *c, enum route route, struct run *run)
         cluster_batch(c, route, run);
         return;
     }
-    struct framed rest = {run->data, run->len, run->blobs, run->nblobs, 0};
+    struct framed rest =
+        framed_view(run->data, run->len, run->blobs, run->nblobs);
     struct framed command;
     /* The request is gone with the answer to its last command. */
     uint32_t first = run->first, count = run->count;
-    if (count == 1) {
-        cluster_one(c, route, run, first, &rest);
-        return;
-    }
     for (uint32_t i = 0; i < count; i++) {
-        if (framed_next(&rest, &command) != ERR_OK)
+        if (cluster_next(run, &rest, i, &command) != ERR_OK)
             return; /* can't be: the framing was checked */
         cluster_one(c, route, run, first + i, &command);
     }

@@ -40,9 +40,12 @@ static bool is_named(const struct framed *command, const char *word)
     struct framed_args args;
     struct resp_arg name;
     uint32_t argc;
-    return framed_args(&args, command, &argc) == ERR_OK &&
-           framed_arg(&args, &name, NULL) == ERR_OK && name.data != NULL &&
-           name.len == strlen(word) &&
+    if (command->parsed != NULL)
+        name = command->parsed->argv[0];
+    else if (framed_args(&args, command, &argc) != ERR_OK ||
+             framed_arg(&args, &name, NULL) != ERR_OK)
+        return false;
+    return name.data != NULL && name.len == strlen(word) &&
            strncasecmp(name.data, word, name.len) == 0;
 }
 
@@ -50,14 +53,15 @@ static bool is_named(const struct framed *command, const char *word)
 static enum err survey(struct batch *b, struct err_text *why)
 {
     const struct run *run = b->run;
-    struct framed rest = {run->data, run->len, run->blobs, run->nblobs, 0};
+    struct framed rest =
+        framed_view(run->data, run->len, run->blobs, run->nblobs);
     bool within = false;
     b->slot = TURNSTILE_KEYLESS;
     b->one_slot = true;
     for (uint32_t i = 0; i < b->count; i++) {
         struct member *m = &b->members[i];
         struct way way;
-        if (framed_next(&rest, &m->command) != ERR_OK)
+        if (cluster_next(run, &rest, i, &m->command) != ERR_OK)
             return err_say(why, ERR_INVALID, "it is not in canonical form");
         enum err e = keyspecs_way(b->cluster->keyspecs, &m->command, &way);
         if (!within && is_named(&m->command, "MULTI")) {
@@ -111,7 +115,8 @@ static void fail(struct batch *b, uint32_t member)
 static void send_all(struct batch *b)
 {
     const struct run *run = b->run;
-    struct framed all = {run->data, run->len, run->blobs, run->nblobs, 0};
+    struct framed all =
+        framed_view(run->data, run->len, run->blobs, run->nblobs);
     struct errand *e = errand_new(b->cluster, run, &all, b->count);
     if (e == NULL) {
         answer_fail(b->cluster->answers, run->req, run->first, run->count,

@@ -77,6 +77,11 @@ void fanouts_release(struct cluster *c);
 
 /* ---- cluster.c ---- */
 
+/* Takes command `i` of a run off what is left of it: a view. Called for one
+ * after the other. ERR_PROTO: not in the form of a run. */
+MUST_CHECK enum err cluster_next(const struct run *run, struct framed *rest,
+                                 uint32_t i, struct framed *command);
+
 /* Command `index` of the run's request. */
 void cluster_one(struct cluster *c, enum route route, const struct run *run,
                  uint32_t index, const struct framed *command);

@@ -303,7 +303,7 @@ static enum err compose_command(struct composition *m,
 static enum err compose_batch(struct errand *e, struct composition *m,
                               bool asking)
 {
-    struct framed rest = {e->data, e->len, e->blobs, e->nblobs, 0};
+    struct framed rest = framed_view(e->data, e->len, e->blobs, e->nblobs);
     struct framed command;
     for (uint32_t i = 0; i < e->count; i++) {
         struct errand_item *item = &e->items[i];
@@ -333,7 +333,8 @@ static enum err compose(struct errand *e, struct composition *m, bool asking)
             return ERR_NOMEM;
     }
     if (e->items == NULL) {
-        struct framed command = {e->data, e->len, e->blobs, e->nblobs, 0};
+        struct framed command =
+            framed_view(e->data, e->len, e->blobs, e->nblobs);
         return compose_command(m, &command, asking);
     }
     m->units = malloc(2 * (size_t)e->count * sizeof(*m->units));

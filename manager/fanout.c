@@ -232,7 +232,7 @@ void fanout_split(struct cluster *c, const struct run *run, uint32_t index,
         }
     for (uint32_t i = 0; s != NULL && i < scatter.count; i++) {
         const struct part *p = &scatter.parts[i];
-        struct framed part = {p->data, p->len, p->blobs, p->nblobs, 0};
+        struct framed part = framed_view(p->data, p->len, p->blobs, p->nblobs);
         send_part(s, run, i, &part, p->slot, ROUTE_SHARED, way->readonly);
     }
     scatter_release(&scatter);
@@ -387,7 +387,8 @@ void fanout_scan(struct cluster *c, const struct run *run, uint32_t index,
     s->node = node;
     size_t len = command->len;
     char *data = readable ? with_cursor(command, text, &len) : NULL;
-    struct framed one = {data != NULL ? data : command->data, len, NULL, 0, 0};
+    struct framed one =
+        framed_view(data != NULL ? data : command->data, len, NULL, 0);
     if (readable && data == NULL)
         s->scans = false; /* it is refused by whoever gets it */
     send_part(s, run, 0, &one, slot, ROUTE_SHARED, false);

@@ -16,14 +16,42 @@
 #include "ipc/resp.h"
 #include "manager/segments.h"
 
-/* Of a run: {run->data, run->len, run->blobs, run->nblobs, 0}. */
+/* So many of a command's arguments anybody looks at, other than for keys. */
+#define PARSED_ARGS 16
+
+/* A command of a message, as it was parsed. */
+struct parsed {
+    const char *data;
+    size_t len;
+    uint64_t blob_bytes; /* of its large arguments */
+    uint32_t argc;
+    struct resp_arg argv[PARSED_ARGS]; /* the first of them */
+};
+
 struct framed {
     const char *data;
     size_t len;
     const struct blob *blobs; /* those within the data, in its order */
     uint32_t nblobs;
-    size_t at; /* what blobs[].at counts to data[0] */
+    size_t at;                   /* what blobs[].at counts to data[0] */
+    const struct parsed *parsed; /* of one command: the same; NULL: see data */
 };
+
+/* Of a run's data and blobs, say. */
+static inline struct framed framed_view(const char *data, size_t len,
+                                        const struct blob *blobs,
+                                        uint32_t nblobs)
+{
+    return (struct framed){
+        .data = data, .len = len, .blobs = blobs, .nblobs = nblobs};
+}
+
+/* The same of a parsed command without large arguments. */
+static inline struct framed framed_parsed(const struct parsed *parsed)
+{
+    return (struct framed){
+        .data = parsed->data, .len = parsed->len, .parsed = parsed};
+}
 
 /* Takes the first command off. ERR_OK, ERR_CLOSED: none is left. ERR_PROTO: it
  * is cut short or not in that form. */

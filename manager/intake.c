@@ -6,6 +6,7 @@
  */
 #include "manager/intake.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,25 +14,19 @@
 
 #include "ipc/clock.h"
 #include "ipc/oneshot.h"
+#include "manager/framed.h"
 #include "manager/log.h"
 
 /* So many commands of a message are kept as they were parsed. */
 #define PARSED_MAX 64
+
+static_assert(PARSED_ARGS >= POLICY_ARGS, "the policy sees what it wants");
 
 /* No command is shorter than "*1\r\n$1\r\nX\r\n". */
 #define COMMAND_BYTES_MIN 11
 
 /* A message that waited longer may have lost its requester meanwhile. */
 #define STALE_WAIT_NS (5 * NS_PER_MS)
-
-/* One command of a message, as far as anybody needs to look into it. */
-struct command {
-    const char *data;
-    size_t len;
-    uint64_t blob_bytes; /* of its large arguments */
-    uint32_t argc;
-    struct resp_arg argv[POLICY_ARGS];
-};
 
 enum err intake_init(struct intake *in, const struct mpsc_receiver *rx,
                      struct readers *readers, struct answers *answers,
@@ -83,7 +78,7 @@ void intake_note_depth(struct intake *in, int taken)
 /* ---- commands ---- */
 
 /* Steps to the next command. Errors as resp_request_command. */
-static enum err next_command(struct resp_request *r, struct command *c)
+static enum err next_command(struct resp_request *r, struct parsed *c)
 {
     c->data = r->pos;
     enum err e = resp_request_command(r, &c->argc);
@@ -92,7 +87,7 @@ static enum err next_command(struct resp_request *r, struct command *c)
     c->blob_bytes = 0;
     for (uint32_t i = 0; i < c->argc; i++) {
         struct resp_arg beyond;
-        struct resp_arg *arg = i < POLICY_ARGS ? &c->argv[i] : &beyond;
+        struct resp_arg *arg = i < PARSED_ARGS ? &c->argv[i] : &beyond;
         e = resp_request_arg(r, arg);
         if (e != ERR_OK)
             return e;
@@ -114,8 +109,7 @@ static enum err check_framing(struct intake *in, const char *payload,
     *blob_bytes = 0;
     resp_request_init(&r, payload, len);
     for (;; found++) {
-        struct command *c =
-            &in->parsed[found < PARSED_MAX ? found : PARSED_MAX];
+        struct parsed *c = &in->parsed[found < PARSED_MAX ? found : PARSED_MAX];
         enum err e = next_command(&r, c);
         if (e == ERR_CLOSED)
             break;
@@ -134,15 +128,15 @@ static enum err check_framing(struct intake *in, const char *payload,
 
 /* Command `index` of a message whose framing was checked, called for one after
  * the other. */
-static const struct command *command_at(struct intake *in,
-                                        struct resp_request *r, uint32_t index)
+static const struct parsed *command_at(struct intake *in,
+                                       struct resp_request *r, uint32_t index)
 {
     if (index < PARSED_MAX) {
-        const struct command *c = &in->parsed[index];
+        const struct parsed *c = &in->parsed[index];
         r->pos = c->data + c->len;
         return c;
     }
-    struct command *c = &in->parsed[PARSED_MAX];
+    struct parsed *c = &in->parsed[PARSED_MAX];
     return next_command(r, c) == ERR_OK ? c : NULL;
 }
 
@@ -283,6 +277,7 @@ static enum err take_out_blobs(struct intake *in, struct run *run)
     run->data = buffer_head(&in->framing);
     run->len = buffer_len(&in->framing);
     run->first_len = first_len;
+    run->nparsed = 0; /* its bytes are others now */
     run->source = in->source;
     run->blobs = in->blobs;
     run->nblobs = in->nblobs;
@@ -291,8 +286,19 @@ static enum err take_out_blobs(struct intake *in, struct run *run)
 
 /* ---- routing ---- */
 
+/* What is known of a run's commands, from `first` on. */
+static void show_parsed(const struct intake *in, struct run *run)
+{
+    if (run->first >= PARSED_MAX)
+        return;
+    uint32_t known = PARSED_MAX - run->first;
+    run->parsed = &in->parsed[run->first];
+    run->nparsed = run->count < known ? run->count : known;
+}
+
 static void send_run(struct intake *in, enum route route, struct run *run)
 {
+    show_parsed(in, run);
     if (in->source != NULL && take_out_blobs(in, run) != ERR_OK)
         answer_fail(in->answers, run->req, run->first, run->count,
                     REPLY_UNAVAILABLE, "the manager is out of memory");
@@ -310,7 +316,7 @@ static void send_batch(struct intake *in, struct request *req,
     struct resp_request r;
     resp_request_init(&r, payload, len);
     for (uint32_t i = 0; i < req->ncommands; i++) {
-        const struct command *c = command_at(in, &r, i);
+        const struct parsed *c = command_at(in, &r, i);
         if (c == NULL)
             return; /* can't be: the framing was checked */
         if (policy_command(&batch, c->argc, c->argv, &why) == ROUTE_REFUSED)
@@ -344,7 +350,7 @@ static void send_independent(struct intake *in, struct request *req,
     policy_begin(&batch, in->policy, ncommands, true);
     resp_request_init(&r, payload, len);
     for (uint32_t i = 0; i < ncommands; i++) {
-        const struct command *c = command_at(in, &r, i);
+        const struct parsed *c = command_at(in, &r, i);
         if (c == NULL)
             return; /* can't be: the framing was checked */
         struct err_text why;

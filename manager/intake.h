@@ -25,7 +25,7 @@ struct intake {
     struct sources *sources;
     uint64_t max_request;   /* bytes of one message's commands */
     char *message;          /* rx->msgsize bytes */
-    struct command *parsed; /* the first commands of the message at hand */
+    struct parsed *parsed; /* the first commands of the message at hand */
     /* Of the message at hand, if it has a payload file. */
     struct source *source;
     int64_t blob_offset;   /* in that file, of the next large argument */

@@ -42,14 +42,12 @@ static const struct keyspec_entry *find_sub(const struct keyspecs *k,
 static enum err look_at(struct look *l, const struct keyspecs *k,
                         const struct framed *command)
 {
-    l->command = command;
-    l->kept = 0;
-    if (framed_args(&l->args, command, &l->argc) != ERR_OK ||
-        look_keep(l) != ERR_OK)
-        return ERR_PROTO;
+    enum err err = look_begin(l, command);
+    if (err != ERR_OK)
+        return err;
     const struct keyspec_entry *e = find(k, l->first[0].data, l->first[0].len);
     if (e != NULL && e->has_sub && l->argc > 1) {
-        if (look_keep(l) != ERR_OK)
+        if (l->kept == 1 && look_keep(l) != ERR_OK)
             return ERR_PROTO;
         e = find_sub(k, e, &l->first[1]);
     }

@@ -9,10 +9,31 @@
  */
 #include "manager/keyspec_look.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
 
 /* ---- the arguments ---- */
+
+static_assert(ARGS_KEPT <= PARSED_ARGS, "what is parsed is enough");
+
+enum err look_begin(struct look *l, const struct framed *command)
+{
+    const struct parsed *p = command->parsed;
+    l->command = command;
+    l->kept = 0;
+    if (p == NULL) {
+        if (framed_args(&l->args, command, &l->argc) != ERR_OK)
+            return ERR_PROTO;
+        return look_keep(l);
+    }
+    l->argc = p->argc;
+    while (l->kept < ARGS_KEPT && l->kept < p->argc) {
+        l->first[l->kept] = p->argv[l->kept];
+        l->kept++;
+    }
+    return ERR_OK;
+}
 
 enum err look_keep(struct look *l)
 {

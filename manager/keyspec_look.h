@@ -15,7 +15,8 @@
 struct look {
     const struct framed *command;
     const struct keyspec_entry *entry; /* NULL: nobody knows it */
-    struct framed_args args;           /* behind the first `kept` */
+    struct framed_args args;           /* behind the first `kept`, if there is
+                                          room for more */
     uint32_t argc, kept;
     struct resp_arg first[ARGS_KEPT];
 };
@@ -29,6 +30,9 @@ struct ranges {
     uint32_t count;
     uint32_t keys;
 };
+
+/* Begins with the first argument, or with all that are known. ERR_PROTO. */
+MUST_CHECK enum err look_begin(struct look *look, const struct framed *command);
 
 /* Reads the next argument into `first`, which has room for it. ERR_PROTO. */
 MUST_CHECK enum err look_keep(struct look *look);

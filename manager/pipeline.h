@@ -83,7 +83,10 @@ struct run {
     uint32_t hash; /* of a single command, see sizes_hash; 0: none */
     const char *data;
     size_t len;
-    size_t first_len; /* of the first command */
+    size_t first_len;            /* of the first command */
+    const struct parsed *parsed; /* the first `nparsed` commands, as long as
+                                    their message is at hand */
+    uint32_t nparsed;
     /* If the run is independent and has large arguments, `count` is 1. */
     struct source *source; /* of the large arguments, if there are any */
     const struct blob *blobs;

@@ -237,9 +237,9 @@ START_TEST(test_form_of_a_message)
     static const char key[] = "*2\r\n$3\r\nGET\r\n@70000\r\n";
     static const char value[] = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n@70000\r\n";
     struct way w;
-    struct framed f = {key, sizeof(key) - 1, NULL, 0, 0};
+    struct framed f = framed_view(key, sizeof(key) - 1, NULL, 0);
     ck_assert_int_eq(keyspecs_way(specs, &f, &w), ERR_INVALID);
-    f = (struct framed){value, sizeof(value) - 1, NULL, 0, 0};
+    f = framed_view(value, sizeof(value) - 1, NULL, 0);
     ck_assert_int_eq(keyspecs_way(specs, &f, &w), ERR_OK);
     ck_assert_uint_eq(w.slot, slot_of_key("a", 1));
 }
@@ -288,7 +288,7 @@ START_TEST(test_cut_short)
         char *copy = malloc(len > 0 ? len : 1);
         ck_assert_ptr_nonnull(copy);
         memcpy(copy, wire.data, len);
-        struct framed cut = {copy, len, wire.blobs, wire.nblobs, 0};
+        struct framed cut = framed_view(copy, len, wire.blobs, wire.nblobs);
         struct framed rest = cut;
         enum err e = framed_next(&rest, &one);
         ck_assert_int_eq(e, len == 0 ? ERR_CLOSED : ERR_PROTO);

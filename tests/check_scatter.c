@@ -50,7 +50,8 @@ static void check_part(const struct part *part, const char *text)
                       memcmp(part->data, wire.data, wire.len) == 0,
                   "%.*s: not %s", (int)part->len, part->data, text);
     ck_assert_uint_eq(part->nblobs, wire.nblobs);
-    struct framed f = {part->data, part->len, part->blobs, part->nblobs, 0};
+    struct framed f =
+        framed_view(part->data, part->len, part->blobs, part->nblobs);
     ck_assert_int_eq(keyspecs_way(specs, &f, &w), ERR_OK);
     ck_assert_int_eq(w.spread, SPREAD_SLOT);
     ck_assert_uint_eq(w.slot, part->slot);
@@ -170,7 +171,7 @@ START_TEST(test_split_refusals)
 
     static const char message[] = "*5\r\n$4\r\nMSET\r\n$1\r\na\r\n@70000\r\n"
                                   "$1\r\nb\r\n$1\r\nv\r\n";
-    struct framed f = {message, sizeof(message) - 1, NULL, 0, 0};
+    struct framed f = framed_view(message, sizeof(message) - 1, NULL, 0);
     ck_assert_int_eq(keyspecs_way(specs, &f, &w), ERR_OK);
     ck_assert_int_eq(scatter_split(&s, &f, &w, 9), ERR_PROTO);
     /* Another command's way. */

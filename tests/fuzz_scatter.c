@@ -46,7 +46,8 @@ static void check_parts(const struct keyspecs *k, const struct framed *command,
         return;
     for (uint32_t i = 0; i < s.count; i++) {
         const struct part *p = &s.parts[i];
-        struct framed rest = {p->data, p->len, p->blobs, p->nblobs, 0}, one;
+        struct framed rest = framed_view(p->data, p->len, p->blobs, p->nblobs),
+                      one;
         struct way way;
         require(framed_next(&rest, &one) == ERR_OK && rest.len == 0 &&
                 rest.nblobs == 0);
@@ -109,7 +110,7 @@ static void judge_run(const struct keyspecs *k, const char *data, size_t size)
             run[len++] = '\n';
         }
     }
-    judge(k, (struct framed){run, len, blobs, nblobs, 0});
+    judge(k, framed_view(run, len, blobs, nblobs));
 out:
     free(run);
 }
@@ -169,7 +170,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(copy != NULL);
     if (size > 0)
         memcpy(copy, data, size);
-    judge(builtin, (struct framed){copy, size, NULL, 0, 0});
+    judge(builtin, framed_view(copy, size, NULL, 0));
     judge_run(builtin, copy, size);
     for (int how = JOIN_ONE; how <= JOIN_MAP_SUM; how++)
         join((enum join)how, copy, size);
@@ -182,7 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(keyspecs_new(&k) == ERR_OK);
         enum err e = keyspecs_learn(k, copy, len);
         require(e == ERR_OK || e == ERR_PROTO);
-        judge(k, (struct framed){copy + len, size - len, NULL, 0, 0});
+        judge(k, framed_view(copy + len, size - len, NULL, 0));
         judge_run(k, copy + len, size - len);
         keyspecs_free(k);
     }

@@ -88,7 +88,7 @@ void wire_release(struct wire *wire)
 
 struct framed wire_framed(const struct wire *wire)
 {
-    return (struct framed){wire->data, wire->len, wire->blobs, wire->nblobs, 0};
+    return framed_view(wire->data, wire->len, wire->blobs, wire->nblobs);
 }
 
 enum err way_of(const struct keyspecs *keyspecs, const char *text,
