@@ -127,6 +127,15 @@ START_TEST(test_queues_out_of_sight_are_told)
 }
 END_TEST
 
+/* Root of a user namespace is not asked whether it may exceed msg_max. */
+START_TEST(test_a_newcomer_has_no_privilege)
+{
+    if (!look_as_newcomer(false))
+        return;
+    HAS("a queue may hold 10 messages: a manager that wants 32 gets 10\n");
+}
+END_TEST
+
 START_TEST(test_a_budget_that_is_used_up)
 {
     set_limit(1000);
@@ -157,6 +166,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_what_is_in_sight_is_added_up);
     tcase_add_test(t, test_queues_out_of_sight_are_told);
+    tcase_add_test(t, test_a_newcomer_has_no_privilege);
     tcase_add_test(t, test_a_budget_that_is_used_up);
     tcase_add_test(t, test_the_trial_leaves_nothing);
     SRunner *r = srunner_create(s);

@@ -83,10 +83,24 @@ static bool has_capability(int bit)
 
 #define CAP_SYS_RESOURCE_BIT 24
 
+/* Root of another user namespace has all capabilities there, and the kernel
+ * asks for them here. */
+static bool in_first_user_namespace(void)
+{
+    FILE *file = fopen("/proc/self/uid_map", "re");
+    unsigned long inside = 1, outside = 1, count = 0;
+    if (file == NULL)
+        return true; /* a kernel without them */
+    bool got = fscanf(file, "%lu %lu %lu", &inside, &outside, &count) == 3;
+    fclose(file);
+    return got && inside == 0 && outside == 0 && count == UINT32_MAX;
+}
+
 static void doctor_sysctls(struct findings *f, const struct proc_scan *scan,
                            struct queue_limits *limits)
 {
-    bool privileged = has_capability(CAP_SYS_RESOURCE_BIT);
+    bool privileged =
+        has_capability(CAP_SYS_RESOURCE_BIT) && in_first_user_namespace();
     long max = read_number(PROC_MQUEUE "msg_max");
     if (max < 0) {
         finding_add(f, LEVEL_BAD, "kernel",
