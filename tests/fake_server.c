@@ -82,7 +82,7 @@ void fake_server_run(struct fake_server *s)
             p[i] = (struct pollfd){s->listener[i], POLLIN, 0};
         for (int i = 0; i < s->count; i++)
             p[n + i] = (struct pollfd){s->clients[i].fd, POLLIN, 0};
-        poll(p, (nfds_t)(n + s->count), 2);
+        poll(p, (nfds_t)n + (nfds_t)s->count, 2);
         for (int i = s->count - 1; i >= 0; i--) {
             if (p[n + i].revents == 0 || serve(s, &s->clients[i]))
                 continue;
