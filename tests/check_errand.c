@@ -213,6 +213,29 @@ START_TEST(test_transaction_goes_elsewhere_whole)
 }
 END_TEST
 
+/* On a connection of its own to each node that is named. */
+START_TEST(test_blocking_command_is_redirected)
+{
+    start(2, NULL);
+    fake_cluster_says(&nodes, 1, "-MOVED %d 127.0.0.1:%d\r\n", SLOT, port(0));
+    fake_cluster_says(&nodes, 0, "-ASK %d 127.0.0.1:%d\r\n", SLOT, port(1));
+    fake_cluster_says(&nodes, 1, "+at last\r\n");
+    EXPECT(mqredis_command(mq, "BLPOP " KEY " 1"), "at last");
+    ck_assert_uint_eq(nodes.nodes->node[1].asking, 1);
+    fake_cluster_calm(&nodes);
+    for (int i = 0; i < 2; i++)
+        fake_cluster_says(&nodes, i, "-MOVED %d 127.0.0.1:%d\r\n", SLOT,
+                          port(1 - i));
+    struct mqredis_reply *r = timed("BLPOP " KEY " 1", 0, 4000);
+    ck_assert_msg(r->type == MQREDIS_ERROR && strncmp(r->str, "MOVED ", 6) == 0,
+                  "%s", lib_text(r));
+    mqredis_free(r);
+    ck_assert_uint_eq(fake_cluster_asked(&nodes), 17);
+    assert_serves();
+    stop();
+}
+END_TEST
+
 /* ---- ASK ---- */
 
 START_TEST(test_ask)
@@ -427,9 +450,44 @@ START_TEST(test_replies_that_do_not_join)
            "ERR the nodes of the cluster gave replies that cannot be joined");
     EXPECT(count(":2\r\n", "*0\r\n", false),
            "ERR the nodes of the cluster gave replies that cannot be joined");
+    fake_cluster_calm(&nodes);
+    fake_cluster_says(&nodes, 0, "*1\r\n$3\r\nbar\r\n");
+    fake_cluster_says(&nodes, 1, "*2\r\n$3\r\nfoo\r\n$3\r\nand\r\n");
+    EXPECT(mqredis_command(mq, "MGET " KEY " bar"),
+           "ERR the nodes of the cluster gave replies that cannot be joined");
     struct mqredis_reply *r = count(":2\r\n", ":", true);
     ck_assert_msg(r->status == MQREDIS_LOST, "%s", lib_text(r));
     mqredis_free(r);
+    assert_serves();
+    stop();
+}
+END_TEST
+
+/* Each part for itself: one goes elsewhere, the other one again. */
+START_TEST(test_parts_are_redirected)
+{
+    start(2, NULL);
+    fake_cluster_says(&nodes, 1, "-MOVED %d 127.0.0.1:%d\r\n", SLOT, port(0));
+    fake_cluster_says(&nodes, 0, "-TRYAGAIN not yet\r\n");
+    fake_cluster_says(&nodes, 0, ":1\r\n");
+    EXPECT(mqredis_command(mq, "DEL " KEY " bar"), "2");
+    ck_assert_uint_eq(asked(0), 3);
+    ck_assert_uint_eq(asked(1), 1);
+    assert_serves();
+    /* One for ever, once the map has put it in its place again: the other was
+     * executed, so the whole is lost. */
+    fake_cluster_calm(&nodes);
+    ck_assert(
+        UNTIL((mqredis_free(mqredis_command(mq, "GET " KEY)), asked(1) > 0)));
+    fake_cluster_calm(&nodes);
+    fake_cluster_says(&nodes, 0, ":1\r\n");
+    fake_cluster_says(&nodes, 1, "-TRYAGAIN not yet\r\n");
+    mqredis_set_timeout(mq, 500);
+    struct mqredis_reply *r = timed("DEL " KEY " bar", 0, 4000);
+    ck_assert_msg(r->status == MQREDIS_LOST && r->str[0] != '\0', "%s",
+                  lib_text(r));
+    mqredis_free(r);
+    mqredis_set_timeout(mq, 5000);
     assert_serves();
     stop();
 }
@@ -587,6 +645,7 @@ int main(void)
         {"moved, itself", test_moved_to_itself, 1},
         {"moved, nobody", test_moved_to_nobody, 1},
         {"transaction", test_transaction_goes_elsewhere_whole, 1},
+        {"blocking", test_blocking_command_is_redirected, 1},
         {"ask", test_ask, 1},
         {"ask, nobody", test_ask_nobody, 1},
         {"tryagain", test_tryagain_for_ever, 1},
@@ -598,6 +657,7 @@ int main(void)
         {"no RESP", test_no_resp, 1},
         {"one too many", test_reply_too_many, 1},
         {"joins", test_replies_that_do_not_join, 1},
+        {"parts", test_parts_are_redirected, 1},
         {"map, overlaps", test_map_that_overlaps, 1},
         {"map, hosts", test_map_without_hosts, 1},
         {"map, none", test_no_map, 7},
