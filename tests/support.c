@@ -230,6 +230,17 @@ bool support_fresh_ipc(void)
     return syscall(SYS_capset, &header, data) == 0;
 }
 
+bool support_root_of_many(void)
+{
+    unsigned long first, outside, count = 0;
+    FILE *map = fopen("/proc/self/uid_map", "re");
+    if (map == NULL)
+        return geteuid() == 0;
+    int found = fscanf(map, "%lu %lu %lu", &first, &outside, &count);
+    fclose(map);
+    return geteuid() == 0 && (found != 3 || count >= 65535);
+}
+
 void support_skip(const char *test, const char *why)
 {
     printf("skipped: %s: %s\n", test, why);

@@ -136,6 +136,10 @@ bool support_become(uid_t uid, gid_t gid);
  * no right to exceed them. False where that is not allowed. */
 bool support_fresh_ipc(void);
 
+/* Whether this is a root who knows other users: that of a user namespace may
+ * know itself alone. */
+bool support_root_of_many(void);
+
 /* Says on one line that a test was skipped, and why. */
 void support_skip(const char *test, const char *why);
 
