@@ -277,9 +277,11 @@ sentinel_obj := $(patsubst %,$(BUILD)/obj/tests/%.o,redis_sentinel \
 $(foreach t,$(sentinel_tests),$(eval EXTRA_$(t) = $(e2e_obj) $(sentinel_obj) \
     $(patsubst %,$(BUILD)/obj/tests/%.o,pubsub_client support_tls)))
 # With nodes of a cluster of our own making.
-TESTS += check_errand
-EXTRA_check_errand = $(e2e_obj) $(lib_obj) \
-    $(patsubst %,$(BUILD)/obj/tests/%.o,lib fake_server fake_cluster)
+fake_tests := check_errand check_node_lies
+TESTS += $(fake_tests)
+$(foreach t,$(fake_tests),$(eval EXTRA_$(t) = $(e2e_obj) $$(lib_obj) \
+    $(patsubst %,$(BUILD)/obj/tests/%.o,lib fake_server fake_cluster \
+    fake_cluster_scene)))
 group_obj := $(BUILD)/obj/tests/support_group.o
 $(group_obj): ALL_CFLAGS += $(shell pkg-config --cflags check)
 TESTS += check_group
@@ -370,7 +372,8 @@ EXTRA_check_bindings_python := $(e2e_obj)
 
 # With calls made to fail: libfaults.so is preloaded into programs; a suite that
 # fails its own calls has the same objects in it.
-faults_obj := $(patsubst %,$(BUILD)/obj/tests/faults/%.o,calls sweep acts)
+faults_obj := $(patsubst %,$(BUILD)/obj/tests/faults/%.o,calls sweep acts \
+    acts_served acts_truth)
 faults_life_tests := check_faults_manager check_faults_succession \
                      check_faults_sentinel check_faults_cluster
 faults_tests := check_faults_lib check_faults_worker $(faults_life_tests)

@@ -149,6 +149,10 @@ const char *fake_cluster_uri(const struct fake_cluster *f)
 
 static void add(struct fake_cluster *f, int node, bool hangs_up,
                 const char *fmt, va_list ap)
+    __attribute__((format(printf, 4, 0)));
+
+static void add(struct fake_cluster *f, int node, bool hangs_up,
+                const char *fmt, va_list ap)
 {
     struct fake_node *n = &f->nodes->node[node];
     ck_assert_uint_lt(n->sayings, FAKE_SAYINGS);
@@ -181,7 +185,10 @@ void fake_cluster_calm(struct fake_cluster *f)
 {
     for (int i = 0; i < f->nodes->count; i++) {
         struct fake_node *n = &f->nodes->node[i];
-        n->sayings = n->said = n->asked = n->asking = 0;
+        n->sayings = 0;
+        n->said = 0;
+        n->asked = 0;
+        n->asking = 0;
     }
 }
 

@@ -15,8 +15,6 @@
 #include "tests/faults/plan.h"
 #include "tests/support.h"
 
-#define LARGE 20000
-
 /* Until a gap is told, a connection has to be made again. */
 #define STREAM_MS 2000
 
@@ -89,11 +87,24 @@ void acts_note_status(struct acts *a, enum mqredis_status status,
 static void expect_number(struct acts *a, unsigned act,
                           const struct mqredis_reply *r)
 {
-    int want = a->list[act].large ? LARGE : acts_number(a, act);
+    int want = a->list[act].large ? ACTS_LARGE : acts_number(a, act);
     if (r->type != MQREDIS_INTEGER || r->integer != want)
         acts_wrong(a, "act %u: reply of type %d, %lld '%.100s' in place of %d",
                    act, r->type, (long long)r->integer,
                    r->str != NULL ? r->str : "", want);
+}
+
+/* A reply of Redis, or a failure with a status and a text. */
+void acts_expect(struct acts *a, struct mqredis_reply *r,
+                 enum mqredis_type type, size_t len)
+{
+    bool failed = r->type == MQREDIS_FAILURE;
+    acts_note_status(a, r->status, failed ? r->str : "-");
+    if (!failed && (r->type != type || r->len != len))
+        acts_wrong(a, "type %d of %zu bytes in place of type %d of %zu: %.60s",
+                   r->type, r->len, type, len,
+                   r->type == MQREDIS_ERROR ? r->str : "");
+    mqredis_free(r);
 }
 
 /* One act's reply. */
@@ -218,14 +229,14 @@ void acts_batches(struct acts *a, struct mqredis *mq)
 
 static void fill(char *data, const struct acts *a)
 {
-    for (size_t i = 0; i < LARGE; i++)
+    for (size_t i = 0; i < ACTS_LARGE; i++)
         data[i] = (char)('a' + (i * 7 + a->id) % 26);
 }
 
 void acts_large(struct acts *a, struct mqredis *mq)
 {
     char key[ACTS_KEY_SIZE];
-    static char data[LARGE];
+    static char data[ACTS_LARGE];
     acts_step(a, "large");
     fill(data, a);
     unsigned act = begin(a, true);
@@ -239,8 +250,8 @@ void acts_large(struct acts *a, struct mqredis *mq)
     r = mqredis_get(mq, key);
     acts_note_status(a, r->status, r->status == MQREDIS_OK ? "-" : r->str);
     if (r->status == MQREDIS_OK && put == MQREDIS_OK &&
-        (r->type != MQREDIS_STRING || r->len != LARGE ||
-         memcmp(r->str, data, LARGE) != 0))
+        (r->type != MQREDIS_STRING || r->len != ACTS_LARGE ||
+         memcmp(r->str, data, ACTS_LARGE) != 0))
         acts_wrong(a, "a large value came back otherwise: type %d, %zu bytes",
                    r->type, r->len);
     mqredis_free(r);
@@ -250,7 +261,7 @@ static struct mqredis_request *submit(struct acts *a, struct mqredis *mq,
                                       bool large)
 {
     char key[ACTS_KEY_SIZE];
-    static char data[LARGE];
+    static char data[ACTS_LARGE];
     unsigned act = begin(a, large);
     struct mqredis_request *q;
     fill(data, a);
@@ -466,139 +477,4 @@ void acts_all(struct acts *a, const char *channel)
     acts_events(a, mq);
     acts_step(a, "close");
     mqredis_close(mq);
-}
-
-/* ---- ways through the manager ---- */
-
-#define LARGE_REPLY 1000000
-
-/* A reply of Redis, or a failure with a status and a text. */
-void acts_expect(struct acts *a, struct mqredis_reply *r,
-                 enum mqredis_type type, size_t len)
-{
-    bool failed = r->type == MQREDIS_FAILURE;
-    acts_note_status(a, r->status, failed ? r->str : "-");
-    if (!failed && (r->type != type || r->len != len))
-        acts_wrong(a, "type %d of %zu bytes in place of type %d of %zu: %.60s",
-                   r->type, r->len, type, len,
-                   r->type == MQREDIS_ERROR ? r->str : "");
-    mqredis_free(r);
-}
-
-static void block_and_die(const char *channel)
-{
-    struct mqredis *mq = mqredis_open(channel, NULL);
-    if (mq != NULL) {
-        mqredis_submit(mq, "BLPOP nothing 5");
-        mqredis_flush(mq);
-        support_sleep_ms(2);
-    }
-    raise(SIGKILL);
-}
-
-void acts_served(struct acts *a, const char *channel)
-{
-    static const char notbusy[] = "NOTBUSY No scripts in execution right now.";
-    acts_step(a, "served");
-    struct mqredis *mq = mqredis_open(channel, NULL);
-    if (mq == NULL)
-        return;
-    mqredis_set_timeout(mq, a->timeout_ms);
-    pid_t pid = fork();
-    if (pid == 0)
-        block_and_die(channel);
-    char key[ACTS_KEY_SIZE];
-    snprintf(key, sizeof(key), "long:%llu", (unsigned long long)a->id);
-    struct mqredis_reply *r =
-        mqredis_command(mq, "SETRANGE %s %d x", key, LARGE_REPLY - 1);
-    bool set = r->status == MQREDIS_OK;
-    acts_expect(a, r, MQREDIS_INTEGER, 0);
-    uint64_t t0;
-    /* The second time it is known to be large, and goes another way. */
-    for (int i = 0; set && i < 2; i++) {
-        t0 = clock_ns();
-        acts_expect(a, mqredis_get(mq, key), MQREDIS_STRING, LARGE_REPLY);
-        acts_note_time(a, t0);
-    }
-    t0 = clock_ns();
-    acts_expect(a, mqredis_command(mq, "BLPOP nothing 0.02"), MQREDIS_NIL, 0);
-    acts_note_time(a, t0);
-    t0 = clock_ns();
-    acts_expect(a, mqredis_command(mq, "SCRIPT KILL"), MQREDIS_ERROR,
-                sizeof(notbusy) - 1);
-    acts_note_time(a, t0);
-    if (pid > 0)
-        waitpid(pid, NULL, 0);
-    mqredis_close(mq);
-}
-
-/* ---- the truth ---- */
-
-/* Whether a node says that another one has it. */
-static bool elsewhere(const char *reply)
-{
-    return strncmp(reply, "-MOVED ", 7) == 0 || strncmp(reply, "-ASK ", 5) == 0;
-}
-
-/* What a key has had added to it, in all servers together; -1: it is no
- * number. Of a cluster one has it, and while its slot moves that one may have
- * to be told that it is asked all the same. */
-static long added(const char *command, struct redis_link *links, int count)
-{
-    long sum = 0;
-    bool ask = false;
-    for (int i = 0; i < 2 * count; i++) {
-        struct redis_link *link = &links[i % count];
-        if (i == count && !ask)
-            break;
-        if (i >= count)
-            redis_link_ask(link, "ASKING");
-        const char *text = redis_link_ask(link, command);
-        ask |= strncmp(text, "-ASK ", 5) == 0;
-        if (elsewhere(text) || strncmp(text, "$-1", 3) == 0)
-            continue;
-        if (text[0] == '$')
-            text = strchr(text, '\n');
-        else if (text[0] != ':')
-            text = NULL;
-        if (text == NULL)
-            return -1;
-        sum += strtol(text + 1, NULL, 10);
-    }
-    return sum;
-}
-
-/* How often it was executed; -1: Redis has what no number of times gives. */
-static int executed(const struct acts *a, unsigned act,
-                    struct redis_link *links, int count)
-{
-    char key[ACTS_KEY_SIZE], command[ACTS_KEY_SIZE + 16];
-    bool large = a->list[act].large;
-    snprintf(command, sizeof(command), "%s %s", large ? "STRLEN" : "GET",
-             acts_key(a, act, key));
-    long n = added(command, links, count);
-    long unit = large ? LARGE : acts_number(a, act);
-    return n >= 0 && n % unit == 0 ? (int)(n / unit) : -1;
-}
-
-void acts_verify(struct acts *a, struct redis_link *links, int count)
-{
-    for (unsigned i = 0; i < a->count; i++) {
-        const struct act *act = &a->list[i];
-        int times = executed(a, i, links, count);
-        snprintf(a->at, sizeof(a->at), "act %u of %u", i, a->count);
-        /* "Too big" may be a reply that was cut off, "invalid" a file that
-         * could not be read to its end: both say so. */
-        bool open = !act->told || act->status == MQREDIS_LOST ||
-                    act->status == MQREDIS_TOO_BIG ||
-                    (act->large && act->status == MQREDIS_INVALID);
-        if (times < 0 || times > 1)
-            acts_wrong(a, "executed %d times", times);
-        else if (open)
-            continue;
-        else if (act->status == MQREDIS_OK && times != 1)
-            acts_wrong(a, "answered, but not executed");
-        else if (act->status != MQREDIS_OK && times != 0)
-            acts_wrong(a, "%s, but executed", mqredis_status_str(act->status));
-    }
 }

@@ -10,6 +10,9 @@
 
 #define ACTS_KEY_SIZE 72
 
+/* Bytes that a large act appends. */
+#define ACTS_LARGE 20000
+
 /* The step under way, for messages. */
 void acts_step(struct acts *a, const char *name);
 

@@ -1,0 +1,77 @@
+/* Lying nodes, a manager, a handle. */
+#include "tests/fake_cluster_scene.h"
+
+#include <string.h>
+
+#include "ipc/clock.h"
+#include "tests/support.h"
+
+struct fake_cluster nodes;
+struct mqredis *mq;
+
+void fake_scene_begin(int count, const char *options)
+{
+    if (nodes.nodes == NULL)
+        fake_cluster_start(&nodes, count);
+    e2e_manager_start(&manager, NULL, fake_cluster_uri(&nodes), options);
+    mq = lib_open(&manager);
+    mqredis_set_timeout(mq, 5000);
+}
+
+void fake_scene_end(void)
+{
+    ck_assert_msg(UNTIL(e2e_balanced(&manager)), "%s", e2e_books(&manager));
+    mqredis_close(mq);
+    e2e_stop_all();
+    fake_cluster_kill(&nodes);
+}
+
+int port(int node)
+{
+    return nodes.nodes->node[node].port;
+}
+
+unsigned asked(int node)
+{
+    return nodes.nodes->node[node].asked;
+}
+
+struct mqredis_reply *timed(const char *command, int64_t least_ms,
+                            int64_t most_ms)
+{
+    uint64_t t0 = clock_ns();
+    struct mqredis_reply *r = mqredis_command(mq, command);
+    int64_t ms = (int64_t)((clock_ns() - t0) / NS_PER_MS);
+    ck_assert_msg(ms >= least_ms && ms <= most_ms, "%s took %lld ms: %s",
+                  command, (long long)ms, lib_text(r));
+    return r;
+}
+
+void assert_serves(void)
+{
+    fake_cluster_calm(&nodes);
+    struct mqredis_reply *r = mqredis_command(mq, "GET {" KEY "}2");
+    ck_assert_msg(r->type == MQREDIS_STATUS && strncmp(r->str, "node ", 5) == 0,
+                  "%s", lib_text(r));
+    mqredis_free(r);
+    EXPECT(mqredis_command(mq, "GET bar"), "node 0");
+}
+
+int fake_scene_run(const char *suite, const struct fake_case *cases,
+                   size_t count)
+{
+    Suite *s = suite_create(suite);
+    for (size_t i = 0; i < count; i++) {
+        TCase *tcase = tcase_create(cases[i].name);
+        tcase_set_timeout(tcase, 60);
+        tcase_add_unchecked_fixture(tcase, support_scratch_setup,
+                                    support_scratch_teardown);
+        tcase_add_loop_test(tcase, cases[i].test, 0, cases[i].rounds);
+        suite_add_tcase(s, tcase);
+    }
+    SRunner *runner = srunner_create(s);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
