@@ -39,13 +39,14 @@ static void pause_ms(struct admin *a, int ms)
     take(a);
 }
 
-/* The slot of a key that some worker uses. There is one at least. */
+/* The slot of a key that some worker uses, often of one by which the order of
+ * commands shows. There is one at least. */
 static unsigned pick_slot(struct admin *a)
 {
     static const char *const names[] = {
-        "log:{w%u}", "text:w%u",  "count:w%u", "value:w%u",
-        "big:w%u",   "queue:w%u", "news:w%u",  "log:{w%u}",
-        "queue:w%u", "{two:w%u}", "{two:w%u}", "spread:w%u:2",
+        "log:{w%u}", "log:{w%u}", "log:{w%u}",    "text:w%u",  "count:w%u",
+        "value:w%u", "big:w%u",   "queue:w%u",    "queue:w%u", "news:w%u",
+        "{two:w%u}", "{two:w%u}", "spread:w%u:2",
     };
     char key[48];
     unsigned seat = dice_below(&a->dice, a->office->workers);
@@ -114,9 +115,9 @@ void admin_live(const struct admin_task *task)
             continue;
         unsigned roll = dice_below(&a.dice, 100);
         take(&a);
-        if (roll < 80)
+        if (roll < 75)
             move(&a);
-        else if (roll < 90)
+        else if (roll < 83)
             cut_clients(&a);
         else
             take_away(&a);

@@ -102,6 +102,21 @@ const char *history_spread_key(const struct history *h, unsigned i,
     return key;
 }
 
+const char *history_spread_value(const struct history *h, uint32_t number,
+                                 unsigned i, char value[48])
+{
+    snprintf(value, 48, "w%u:%u/%u", h->id, number, i);
+    return value;
+}
+
+bool history_parse_spread(const struct history *h, const char *text, size_t len,
+                          unsigned i, uint32_t *number)
+{
+    return len > 2 && text[len - 2] == '/' &&
+           text[len - 1] == (char)('0' + i) &&
+           history_parse(h, text, len - 2, number);
+}
+
 void history_fill(const struct history *h, uint32_t number, char *data,
                   size_t len)
 {

@@ -119,6 +119,12 @@ bool history_parse(const struct history *h, const char *text, size_t len,
 const char *history_spread_key(const struct history *h, unsigned i,
                                char key[48]);
 
+/* The value that a step gives to key `i`, "w12:345/i", and back. */
+const char *history_spread_value(const struct history *h, uint32_t number,
+                                 unsigned i, char value[48]);
+bool history_parse_spread(const struct history *h, const char *text, size_t len,
+                          unsigned i, uint32_t *number);
+
 /* Fills `data` with bytes that only this step writes, beginning "w12:345|". */
 void history_fill(const struct history *h, uint32_t number, char *data,
                   size_t len);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ipc/clock.h"
+#include "tests/support.h"
 
 #define WINDOW 60
 #define FLURRY 384
@@ -113,7 +114,13 @@ void act_window(struct hand *w)
     int count = dice_between(&w->dice, 2, WINDOW), ended = 0;
     /* Each in a message of its own fills the queue, few messages do not. */
     unsigned flushes = dice_chance(&w->dice, 30) ? 100 : 10;
+    /* Some take their time: what comes later finds what came before held up. */
+    int pace_ms = dice_chance(&w->dice, 20) ? dice_between(&w->dice, 1, 8) : 0;
     for (int i = 0; i < count; i++) {
+        if (pace_ms > 0) {
+            mqredis_flush(w->mq);
+            support_sleep_ms(dice_between(&w->dice, 0, pace_ms));
+        }
         bool log = dice_chance(&w->dice, 60);
         uint32_t n = p[i].number = hand_begin(w, log ? ACT_PUSH : ACT_ECHO);
         struct watch_hand watch = hand_watch(w);
@@ -127,7 +134,7 @@ void act_window(struct hand *w)
         if (dice_chance(&w->dice, flushes))
             mqredis_flush(w->mq);
         hand_stop_watch(w, watch, p[i].deadline_ns, n);
-        if (dice_chance(&w->dice, 20))
+        if (pace_ms == 0 && dice_chance(&w->dice, 20))
             end_pending(w, &p[ended++]);
     }
     while (ended < count)

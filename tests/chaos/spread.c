@@ -76,14 +76,13 @@ static struct mqredis_reply *run(struct hand *w, uint32_t n)
     static const char *const names[ACT_TYPES] = {
         [ACT_SPREAD] = "MSET", [ACT_GATHER] = "MGET", [ACT_ERASE] = "DEL"};
     enum act act = (enum act)w->h->steps[n].act;
-    char text[32], keys[HISTORY_SPREAD][48];
+    char keys[HISTORY_SPREAD][48], values[HISTORY_SPREAD][48];
     const char *argv[1 + 2 * HISTORY_SPREAD] = {names[act]};
     size_t argc = 1;
-    hand_value(w, n, text);
     for (unsigned i = 0; i < HISTORY_SPREAD; i++) {
         argv[argc++] = history_spread_key(w->h, i, keys[i]);
         if (act == ACT_SPREAD)
-            argv[argc++] = text;
+            argv[argc++] = history_spread_value(w->h, n, i, values[i]);
     }
     return mqredis_command_argv(w->mq, argc, argv, NULL);
 }
@@ -102,7 +101,8 @@ static void judge_gathered(struct hand *w, uint32_t n,
         bool may = one->type == MQREDIS_NIL
                        ? history_may_be_nil(w->h, w->last_spread)
                        : one->type == MQREDIS_STRING &&
-                             history_parse(w->h, one->str, one->len, &found) &&
+                             history_parse_spread(w->h, one->str, one->len,
+                                                  (unsigned)i, &found) &&
                              history_may_stand(w->h, found, ACT_SPREAD,
                                                w->last_spread);
         if (!may)

@@ -256,7 +256,7 @@ static void judge_spread(struct court *c)
         if (!get_key(c, key, &text, &len)) {
             if (!history_may_be_nil(c->h, last))
                 accuse(c, last, "%s is gone, step %u had set it", key, last);
-        } else if (!history_parse(c->h, text, len, &n) ||
+        } else if (!history_parse_spread(c->h, text, len, k, &n) ||
                    !history_may_stand(c->h, n, ACT_SPREAD, last)) {
             accuse(c, last,
                    "%s holds \"%.*s\", but the last one acknowledged is "
