@@ -115,7 +115,7 @@ void act_window(struct hand *w)
     /* Each in a message of its own fills the queue, few messages do not. */
     unsigned flushes = dice_chance(&w->dice, 30) ? 100 : 10;
     /* Some take their time: what comes later finds what came before held up. */
-    int pace_ms = dice_chance(&w->dice, 20) ? dice_between(&w->dice, 1, 8) : 0;
+    int pace_ms = dice_chance(&w->dice, 35) ? dice_between(&w->dice, 1, 8) : 0;
     for (int i = 0; i < count; i++) {
         if (pace_ms > 0) {
             mqredis_flush(w->mq);
