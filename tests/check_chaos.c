@@ -58,7 +58,7 @@ END_TEST
 
 /* ---- whatever ends it, nothing is left ---- */
 
-static pid_t spawn(void)
+static pid_t spawn(bool cluster)
 {
     char program[512];
     snprintf(program, sizeof(program), "%s/tests/chaos",
@@ -69,7 +69,8 @@ static pid_t spawn(void)
     if (pid > 0)
         return pid;
     setenv("TMPDIR", support_scratch(), 1);
-    execl(program, "chaos", "--gentle", "60", "1", (char *)NULL);
+    execl(program, "chaos", cluster ? "--cluster" : "--gentle", "--gentle",
+          "60", "1", (char *)NULL);
     _exit(127);
 }
 
@@ -80,10 +81,10 @@ static int entries(void)
 
 START_TEST(test_a_signal_leaves_nothing)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGTERM};
     int status, by = signals[_i];
     support_scratch_setup();
-    pid_t pid = spawn();
+    pid_t pid = spawn(_i == 3);
     /* Its certificates, and then a round's folder. */
     ck_assert(UNTIL(entries() >= 2));
     support_sleep_ms(500);
@@ -99,7 +100,7 @@ END_TEST
 static void start_and_stay(void *arg)
 {
     pid_t *pid = arg;
-    *pid = spawn();
+    *pid = spawn(false);
     for (;;)
         pause();
 }
@@ -128,7 +129,7 @@ int main(void)
     suite_add_tcase(s, tc);
     tc = tcase_create("signals");
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, test_a_signal_leaves_nothing, 0, 3);
+    tcase_add_loop_test(tc, test_a_signal_leaves_nothing, 0, 4);
     tcase_add_test(tc, test_the_death_of_its_parent_leaves_nothing);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
