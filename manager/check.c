@@ -18,6 +18,12 @@
 #include "manager/sentinel.h"
 #include "manager/target.h"
 
+enum verdict { VERDICT_OK, VERDICT_WARNING, VERDICT_FAILED };
+
+static const char *const verdicts[] = {[VERDICT_OK] = "ok",
+                                       [VERDICT_WARNING] = "warning",
+                                       [VERDICT_FAILED] = "FAILED"};
+
 static void say_so(const char *verdict, const char *what, const char *text)
 {
     printf("%-10s %-7s %s\n", what, verdict, text);
@@ -25,7 +31,7 @@ static void say_so(const char *verdict, const char *what, const char *text)
 
 static bool say(bool ok, const char *what, const char *text)
 {
-    say_so(ok ? "ok" : "FAILED", what, text);
+    say_so(verdicts[ok ? VERDICT_OK : VERDICT_FAILED], what, text);
     return ok;
 }
 
@@ -65,7 +71,8 @@ static bool check_queue(const struct options *o)
     }
     bool lower = saved == EINVAL && !o->queue.capacity_exact;
     snprintf(line, sizeof(line), "%ld x %ld bytes: %s%s", o->queue.capacity,
-             o->queue.msgsize, strerror(saved),
+             o->queue.msgsize,
+             lower ? "more than the kernel allows" : strerror(saved),
              lower             ? "; a smaller one would be used "
                                  "(fs.mqueue.msg_max)"
              : saved == EMFILE ? " (RLIMIT_MSGQUEUE, see ulimit -q)"
@@ -162,13 +169,15 @@ static void changed(void *context, struct conn *c)
 
 #define LOGIN_TEXT (ERR_TEXT_MAX + 200)
 
-static bool login(struct stage *s, const struct conn_options *target,
-                  char line[LOGIN_TEXT])
+static enum verdict login(struct stage *s, const struct options *o,
+                          const struct conn_options *target,
+                          char line[LOGIN_TEXT])
 {
+    enum verdict verdict = VERDICT_FAILED;
     char server[160];
     uri_show(&target->uri, server, sizeof(server));
     struct conn conn;
-    bool over = false, ok = false;
+    bool over = false;
     if (conn_init(&conn, &s->loop, target, &s->answers, changed, &over) ==
         ERR_OK) {
         conn_start(&conn, false);
@@ -178,39 +187,54 @@ static bool login(struct stage *s, const struct conn_options *target,
             if (conn.state == CONN_OFF || !stage_wait(s, next))
                 break;
         }
-        ok = conn.state == CONN_READY;
-        snprintf(line, LOGIN_TEXT, "%s%s%s", server, ok ? ", logged in" : ": ",
-                 ok ? "" : conn.error.text);
+        bool in = conn.state == CONN_READY, serves = in;
+        const char *mismatch =
+            in ? target_mismatch(o, conn.mode, &serves) : NULL;
+        verdict = !serves            ? VERDICT_FAILED
+                  : mismatch != NULL ? VERDICT_WARNING
+                                     : VERDICT_OK;
+        snprintf(line, LOGIN_TEXT, "%s%s%s", server,
+                 verdict == VERDICT_OK ? ", logged in" : ": ",
+                 verdict == VERDICT_OK ? ""
+                 : in                  ? mismatch
+                                       : conn.error.text);
         conn_release(&conn);
     } else {
         snprintf(line, LOGIN_TEXT, "%s: out of memory", server);
     }
-    return ok;
+    return verdict;
 }
 
-static bool check_login(struct stage *s, const struct conn_options *target)
+static bool check_login(struct stage *s, const struct options *o,
+                        const struct conn_options *target)
 {
     char line[LOGIN_TEXT];
-    bool ok = login(s, target, line);
-    return say(ok, "redis", line);
+    enum verdict verdict = login(s, o, target, line);
+    say_so(verdicts[verdict], "redis", line);
+    return verdict != VERDICT_FAILED;
 }
 
 /* The nodes of a cluster that the command line names: any one of them is enough
  * to find the others, but each is there for the day when the others are not. */
-static bool check_seeds(struct stage *s, const struct seeds *seeds,
+static bool check_seeds(struct stage *s, const struct options *o,
                         struct conn_options *target)
 {
+    const struct seeds *seeds = &o->seeds;
     char lines[SEEDS_MAX][LOGIN_TEXT];
-    bool ok[SEEDS_MAX], any = false;
+    enum verdict verdict[SEEDS_MAX];
+    bool any = false;
     for (uint32_t i = 0; i < seeds->count; i++) {
         const struct seed *seed = &seeds->list[i];
         memcpy(target->uri.host, seed->host, sizeof(seed->host));
         target->uri.port = seed->port;
-        ok[i] = login(s, target, lines[i]);
-        any = any || ok[i];
+        verdict[i] = login(s, o, target, lines[i]);
+        any = any || verdict[i] != VERDICT_FAILED;
     }
-    for (uint32_t i = 0; i < seeds->count; i++)
-        say_so(ok[i] ? "ok" : any ? "warning" : "FAILED", "redis", lines[i]);
+    for (uint32_t i = 0; i < seeds->count; i++) {
+        if (any && verdict[i] == VERDICT_FAILED)
+            verdict[i] = VERDICT_WARNING;
+        say_so(verdicts[verdict[i]], "redis", lines[i]);
+    }
     return any;
 }
 
@@ -232,8 +256,8 @@ int check_config(const struct options *o)
     if (staged) {
         ok = (o->uri.sentinel_count == 0 ||
               check_sentinels(&stage, o, &target)) &&
-             (o->seeds.count > 1 ? check_seeds(&stage, &o->seeds, &target)
-                                 : check_login(&stage, &target)) &&
+             (o->seeds.count > 1 ? check_seeds(&stage, o, &target)
+                                 : check_login(&stage, o, &target)) &&
              ok;
         stage_close(&stage);
     }

@@ -5,7 +5,7 @@
  * A command is kept (errand.h) until it is answered; the turnstile holds it
  * while its slot moves or its master is away; what concerns several nodes is
  * split, or sent to all, and joined (fanout.h); the map of slots is asked for
- * again when something says that it is old (refresh.h).
+ * again when something says that it is old (cluster_refresh.c).
  */
 #ifndef MANAGER_CLUSTER_H
 #define MANAGER_CLUSTER_H

@@ -63,8 +63,15 @@ void refresh_mapped(void *context, struct node *node, const char *reply,
         complain(c, node, reply, len);
         return;
     }
-    if (r->map->served == 0)
-        return; /* a node that has forgotten its cluster, or was never in one */
+    if (r->map->served == 0) {
+        /* A node that has forgotten its cluster, or was never in one. */
+        static struct log_limit limit;
+        if (!r->have && log_limit_pass(&limit, 1))
+            log_warn("%s:%u: it knows of no slot that is served: is the "
+                     "cluster made (redis-cli --cluster create)?",
+                     node->options.uri.host, node->options.uri.port);
+        return;
+    }
     r->wanted = false;
     r->came = true;
     status_count(c->answers->status, COUNTER_map_refreshes, 1);

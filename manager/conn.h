@@ -42,6 +42,15 @@ enum conn_state {
     CONN_READY
 };
 
+/* What a server says of itself in its reply to HELLO, which is of Redis 6 and
+ * later. */
+enum conn_mode {
+    CONN_MODE_UNKNOWN,
+    CONN_MODE_STANDALONE,
+    CONN_MODE_CLUSTER,
+    CONN_MODE_SENTINEL
+};
+
 struct conn {
     struct watcher watcher;
     struct loop *loop;
@@ -61,6 +70,7 @@ struct conn {
     /* The login, see login.c. */
     uint8_t login_step;
     bool login_legacy;     /* the server has no HELLO */
+    enum conn_mode mode;   /* of the server, since the last login */
     struct buffer login;   /* bytes to write */
     bool refused;          /* by the server: wrong password and its kin */
     struct err_text error; /* why it broke last */

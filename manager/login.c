@@ -109,6 +109,7 @@ static enum err go_to(struct conn *c, enum login_step step)
 
 enum err login_begin(struct conn *c)
 {
+    c->mode = CONN_MODE_UNKNOWN;
     buffer_clear(&c->login);
     return go_to(c, c->login_legacy ? LOGIN_AUTH : LOGIN_HELLO);
 }
@@ -123,6 +124,24 @@ static void error_text(const char *data, size_t len, char *text, size_t size)
         text[n++] = data[i] >= ' ' && data[i] < 127 ? data[i] : '?';
     }
     text[n] = '\0';
+}
+
+/* Keys and values of HELLO's reply come by turns, as a list or a map; both
+ * write "mode" and what follows it alike. */
+static enum conn_mode mode_told(const char *data, size_t len)
+{
+    static const struct {
+        const char *told;
+        enum conn_mode mode;
+    } modes[] = {
+        {"$4\r\nmode\r\n$10\r\nstandalone\r\n", CONN_MODE_STANDALONE},
+        {"$4\r\nmode\r\n$7\r\ncluster\r\n", CONN_MODE_CLUSTER},
+        {"$4\r\nmode\r\n$8\r\nsentinel\r\n", CONN_MODE_SENTINEL},
+    };
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+        if (memmem(data, len, modes[i].told, strlen(modes[i].told)) != NULL)
+            return modes[i].mode;
+    return CONN_MODE_UNKNOWN;
 }
 
 static bool begins(const char *text, const char *prefix)
@@ -151,6 +170,8 @@ enum err login_reply(struct conn *c, const char *data, size_t len,
     enum login_step step = (enum login_step)c->login_step;
     if (step == LOGIN_ROLE)
         return check_role(c, data, len, why);
+    if (step == LOGIN_HELLO)
+        c->mode = mode_told(data, len);
     if (data[0] != '-')
         return go_to(c, step == LOGIN_HELLO ? LOGIN_SELECT
                                             : (enum login_step)(step + 1));

@@ -27,7 +27,9 @@ int main(int argc, char **argv)
     enum err e = options_parse(&options, argc, argv, &verdict, &why);
     if (e != ERR_OK) {
         log_error("%s", why.text);
-        return e == ERR_NOMEM ? EX_OSERR : EX_USAGE;
+        return e == ERR_NOMEM ? EX_OSERR
+               : e == ERR_SYS ? EX_CONFIG /* a file that is named */
+                              : EX_USAGE;
     }
     int status = 0;
     if (verdict == OPTIONS_RUN && options.check_config) {

@@ -112,6 +112,18 @@ static void learn(struct manager *m, struct conn *c)
         log_debug("out of memory: the server's commands were not asked for");
 }
 
+/* A cluster says for itself, node by node, that it is none. */
+static void warn_of_mode(struct manager *m, const struct conn *c,
+                         const char *server)
+{
+    bool serves;
+    const char *mismatch = target_mismatch(m->options, c->mode, &serves);
+    if (mismatch != NULL && m->options->cluster == CLUSTER_NO &&
+        m->mode != c->mode)
+        log_warn("%s: %s", server, mismatch);
+    m->mode = c->mode;
+}
+
 /* A shared connection came up or went down. One line a change; attempts that
  * fail again are told sparingly. */
 void manager_connection_changed(void *context, struct conn *c)
@@ -121,6 +133,7 @@ void manager_connection_changed(void *context, struct conn *c)
     uri_show(&c->options->uri, server, sizeof(server));
     if (c->state == CONN_READY) {
         status_count(m->status, COUNTER_connects, 1);
+        warn_of_mode(m, c, server);
         if (routes_ready(&m->routes))
             sentinel_trust(m->sentinel);
         m->retry_limit = (struct log_limit){0};

@@ -68,6 +68,7 @@ struct manager {
     uint64_t watchdog_ns;        /* next */
     struct capture learn;        /* the server's COMMAND */
     bool learning;               /* it was asked for */
+    enum conn_mode mode;         /* of the server, as it was last told */
     struct log_limit retry_limit;
     struct err_text retry_error; /* of an attempt to connect, told last */
     char server[160];

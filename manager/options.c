@@ -89,6 +89,11 @@ static enum err check_cluster(struct options *o, struct err_text *why)
     }
     if (o->seeds.count > 0)
         return ERR_OK;
+    if (o->uri.sentinel_count > 0)
+        return err_say(why, ERR_INVALID,
+                       "--cluster: a cluster has no sentinels: name nodes of "
+                       "it, as in cluster://host1,host2, or leave --cluster "
+                       "away");
     if (o->uri.is_unix)
         return err_say(why, ERR_INVALID,
                        "--cluster: the nodes of a cluster are reached by host "
@@ -202,10 +207,19 @@ static enum err read_password(struct uri *uri, const char *path,
     if (fd >= 0)
         close(fd);
     if (n < 0)
-        return err_say(why, ERR_INVALID, "%s %.200s: %s", option, path,
+        return err_say(why, ERR_SYS, "%s %.200s: %s", option, path,
                        strerror(saved));
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
+    /* While it is written anew it may be empty for a moment. */
+    if (n == 0)
+        return err_say(why, ERR_SYS,
+                       "%s %.200s: it is empty: expected the password in it",
+                       option, path);
+    if (memchr(text, '\0', (size_t)n) != NULL)
+        return err_say(why, ERR_SYS,
+                       "%s %.200s: it has a zero byte, which no password has",
+                       option, path);
     return set_password(uri, text, (size_t)n, option, why);
 }
 

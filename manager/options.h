@@ -74,13 +74,13 @@ struct options {
 enum options_verdict { OPTIONS_RUN, OPTIONS_EXIT };
 
 /* Parses the command line and the environment (REDISCLI_AUTH). --help and
- * --version print and say OPTIONS_EXIT. ERR_INVALID with a line; strings are
- * views into argv. */
+ * --version print and say OPTIONS_EXIT. ERR_INVALID with a line, ERR_SYS with
+ * one if the password file is at fault; strings are views into argv. */
 MUST_CHECK enum err options_parse(struct options *o, int argc, char **argv,
                                   enum options_verdict *verdict,
                                   struct err_text *why);
 /* Reads the files that the options name once more: the password, into *uri.
- * ERR_INVALID with a line: *uri is as it was. */
+ * ERR_SYS or ERR_INVALID with a line: *uri is as it was. */
 MUST_CHECK enum err options_reload(const struct options *o, struct uri *uri,
                                    struct err_text *why);
 

@@ -81,6 +81,24 @@ void target_release(struct conn_options *target)
     target->tls = NULL;
 }
 
+const char *target_mismatch(const struct options *o, enum conn_mode mode,
+                            bool *serves)
+{
+    *serves = mode != CONN_MODE_SENTINEL;
+    if (mode == CONN_MODE_SENTINEL)
+        return "it is a sentinel, which holds no data: name it as "
+               "sentinel://host:port/MASTER";
+    if (mode == CONN_MODE_CLUSTER && o->cluster == CLUSTER_NO)
+        return "it is a node of a cluster, and what belongs to other nodes "
+               "is answered with MOVED: use cluster://, or --cluster yes";
+    if (mode == CONN_MODE_STANDALONE && o->cluster == CLUSTER_YES) {
+        *serves = false;
+        return "it is no cluster (cluster-enabled no): without cluster:// it "
+               "can be used";
+    }
+    return NULL;
+}
+
 enum err target_reload(struct conn_options *target, const struct options *o,
                        struct err_text *why)
 {

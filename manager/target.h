@@ -18,6 +18,12 @@ MUST_CHECK enum err target_sentinels(struct conn_options *target,
                                      const struct options *o,
                                      struct err_text *why);
 
+/* What is wrong with a server of that mode for these options, as one line of
+ * text that stays; NULL: nothing that is known. *serves: commands can be served
+ * all the same. */
+const char *target_mismatch(const struct options *o, enum conn_mode mode,
+                            bool *serves);
+
 /* Reads the files once more, for connections to come. Sessions that exist keep
  * what they have. On failure nothing is changed. */
 MUST_CHECK enum err target_reload(struct conn_options *target,

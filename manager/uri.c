@@ -135,7 +135,8 @@ static enum err parse_scheme(struct uri *uri, struct span *rest,
     }
     return err_say(why, ERR_INVALID,
                    "URI: expected redis://, rediss:// (TLS), valkey://, "
-                   "valkeys://, unix:// or sentinel:// at its beginning, as in "
+                   "valkeys://, unix://, cluster://, clusters://, sentinel:// "
+                   "or sentinels:// at its beginning, as in "
                    "redis://127.0.0.1:6379/0 or unix:///run/redis/redis.sock");
 }
 
@@ -226,7 +227,8 @@ static enum err parse_name(struct uri *uri, struct span text,
     if (uri->host[0] == '\0')
         return err_say(why, ERR_INVALID,
                        "URI: the host is missing: expected "
-                       "redis://[user[:password]@]host[:port][/db]");
+                       "[user[:password]@]host[:port] behind ://, and one "
+                       "behind each comma");
     if (!is_name(uri->host))
         return err_say(why, ERR_INVALID,
                        "URI: the host holds a character that no host name "

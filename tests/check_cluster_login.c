@@ -149,6 +149,47 @@ START_TEST(test_seeds_are_checked)
 }
 END_TEST
 
+/* A redis-server that is no cluster, on the first node's port. False: there is
+ * none. */
+static bool start_plain(struct redis *plain, char uri[64], const char *scheme)
+{
+    char options[32];
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
+        return false;
+    unsigned port = cluster.node[0].port;
+    redis_cluster_stop(&cluster);
+    snprintf(options, sizeof(options), "--port %u", port);
+    ck_assert(redis_start(plain, "plain", options));
+    snprintf(uri, 64, "%s://127.0.0.1:%u", scheme, port);
+    return true;
+}
+
+/* What HELLO tells of the server is compared with the options. */
+START_TEST(test_the_wrong_kind_of_server_is_checked)
+{
+    static struct e2e_output out;
+    struct redis plain;
+    char uri[64];
+    const char *const argv[] = {
+        "mqredis-manager", "--check-config", "--redis", uri, "--channel", "new",
+        "--msgsize",       "1024",           NULL};
+    if (!start_plain(&plain, uri, "cluster"))
+        return;
+    e2e_run(&out, argv);
+    ck_assert_msg(out.status == 78 && strstr(out.text, "it is no cluster"),
+                  "%s", out.text);
+    redis_stop(&plain);
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
+        return;
+    snprintf(uri, sizeof(uri), "redis://127.0.0.1:%u", cluster.node[1].port);
+    e2e_run(&out, argv);
+    ck_assert_msg(out.status == 0 && strstr(out.text, "redis      warning") &&
+                      strstr(out.text, "--cluster yes"),
+                  "%s", out.text);
+    redis_cluster_stop(&cluster);
+}
+END_TEST
+
 START_TEST(test_found_out_by_asking)
 {
     char uri[64];
@@ -175,21 +216,6 @@ START_TEST(test_not_asked_for)
     cluster_scene_end();
 }
 END_TEST
-
-/* A redis-server that is no cluster, on the first node's port. False: there is
- * none. */
-static bool start_plain(struct redis *plain, char uri[64], const char *scheme)
-{
-    char options[32];
-    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
-        return false;
-    unsigned port = cluster.node[0].port;
-    redis_cluster_stop(&cluster);
-    snprintf(options, sizeof(options), "--port %u", port);
-    ck_assert(redis_start(plain, "plain", options));
-    snprintf(uri, 64, "%s://127.0.0.1:%u", scheme, port);
-    return true;
-}
 
 START_TEST(test_auto_at_a_server_of_its_own)
 {
@@ -234,6 +260,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_tls);
     tcase_add_test(t, test_seeds);
     tcase_add_test(t, test_seeds_are_checked);
+    tcase_add_test(t, test_the_wrong_kind_of_server_is_checked);
     tcase_add_loop_test(t, test_found_out_by_asking, 0, 2);
     tcase_add_loop_test(t, test_not_asked_for, 0, 2);
     tcase_add_test(t, test_auto_at_a_server_of_its_own);

@@ -176,6 +176,12 @@ static int listen_on(const char *where, int *listener)
         memmove(host, host + 1, len - 2);
         host[len - 2] = '\0';
     }
+    /* The C library takes a larger one for what is left of it in 16 bits. */
+    size_t digits = strspn(colon + 1, "0123456789");
+    if (colon[1 + digits] != '\0' || digits > 5 || atoi(colon + 1) > UINT16_MAX)
+        return fail(EXIT_USAGE,
+                    "--listen %.80s: the port is not a number from 0 to 65535",
+                    where);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_NUMERICSERV | AI_PASSIVE};
     struct addrinfo *found;

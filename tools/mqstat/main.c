@@ -48,7 +48,7 @@ static const char usage[] =
     "      --timeout SEC      for --wait and the control verbs (10)\n"
     "  -c, --channel NAME     a channel whose name looks like something else\n"
     "  -h, --help             this\n"
-    "  -V, --version\n";
+    "  -V, --version          the version\n";
 
 /* ---- shared helpers ---- */
 
@@ -190,6 +190,17 @@ static int take_interval(struct options *o, int argc, char **argv)
     return -1;
 }
 
+/* optopt is the letter of a short one, which may stand among others. */
+static int no_option(const char *word)
+{
+    char safe[80];
+    if (optopt != 0 && word[0] == '-' && word[1] != '-')
+        return fail(EXIT_USAGE, "unknown option '-%c': see mqstat --help",
+                    optopt >= ' ' && optopt < 127 ? optopt : '?');
+    return fail(EXIT_USAGE, "unknown option '%s': see mqstat --help",
+                text_safe(safe, sizeof(safe), word));
+}
+
 static int parse_option(struct options *o, int c, int argc, char **argv)
 {
     switch (c) {
@@ -233,8 +244,11 @@ static int parse_option(struct options *o, int c, int argc, char **argv)
     case 'V':
         puts("mqstat " PROJECT_VERSION);
         return EXIT_FINE;
+    case ':':
+        return fail(EXIT_USAGE, "%s needs a value: see mqstat --help",
+                    argv[optind - 1]);
     default:
-        return EXIT_USAGE; /* getopt said why */
+        return no_option(argv[optind - 1]);
     }
 }
 
@@ -262,7 +276,9 @@ static int check_options(const struct options *o)
 {
     bool shows = o->mode == MODE_SHOW;
     if (o->prometheus && (!shows || o->json || o->live))
-        return fail(EXIT_USAGE, "--prometheus goes with channel names only");
+        return fail(EXIT_USAGE,
+                    "%s goes with channel names, and with no other option",
+                    o->listen != NULL ? "--listen" : "--prometheus");
     if (o->json && (o->mode == MODE_WAIT || o->mode == MODE_CONTROL))
         return fail(EXIT_USAGE, "--json does not go with %s",
                     o->mode == MODE_WAIT ? "--wait" : o->verb);
@@ -283,7 +299,8 @@ static int check_options(const struct options *o)
 static int parse(struct options *o, int argc, char **argv)
 {
     int c;
-    while ((c = getopt_long(argc, argv, "wn:qjpdkc:hV", long_options, NULL)) !=
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":wn:qjpdkc:hV", long_options, NULL)) !=
            -1) {
         int code = parse_option(o, c, argc, argv);
         if (code >= 0)

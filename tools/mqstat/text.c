@@ -127,7 +127,7 @@ const char *value_short(char out[VALUE_MAX], double n)
         u++;
     }
     if (u == 0)
-        snprintf(out, VALUE_MAX, "%.*f", n > 0 && n < 9.95 ? 1 : 0, n);
+        snprintf(out, VALUE_MAX, "%.*f", n < 9.95 && n > floor(n) ? 1 : 0, n);
     else
         snprintf(out, VALUE_MAX, "%.*f%c",
                  n < 9.995   ? 2
