@@ -88,7 +88,7 @@ static void move(struct admin *a)
         n = redis_cluster_move_keys(a->cluster, slot, from, to, slow ? 1 : 10);
     }
     redis_cluster_move_end(a->cluster, slot, from, to);
-    a->office->owner[slot] = (int8_t)to;
+    a->office->owner[slot] = to;
     a->office->moves++;
 }
 

@@ -32,7 +32,7 @@ struct admin_office {
     /* The ids of the workers that live, and how many: they name their keys. */
     _Atomic unsigned worker[ADMIN_WORKERS], workers;
     _Atomic uint64_t moves, keys, aways, cuts; /* what was done */
-    int8_t owner[REDIS_CLUSTER_SLOTS];         /* a node's number */
+    int owner[REDIS_CLUSTER_SLOTS];            /* a node's number */
 };
 
 struct admin_task {
