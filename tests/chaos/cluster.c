@@ -60,7 +60,7 @@ void cluster_begin(struct world *w)
     redis_cluster_settle(&w->cluster);
     w->office = support_shared(sizeof(*w->office));
     for (unsigned i = 0; i < REDIS_CLUSTER_SLOTS; i++)
-        w->office->owner[i] = (int8_t)redis_cluster_first_owner(&w->cluster, i);
+        w->office->owner[i] = redis_cluster_first_owner(&w->cluster, i);
     struct admin_task task = {.cluster = &w->cluster,
                               .office = w->office,
                               .seed = dice_next(&w->dice),
