@@ -54,6 +54,8 @@ static void hold(struct turnstile *t, struct passer *p)
     t->held++;
     t->held_bytes += p->bytes;
     p->held = true;
+    p->orderly = !p->loose;
+    row->orderly += p->orderly;
     if (row->held == NULL) {
         close_gate(t, p->slot);
         row->held = p->next = p->prev = p;
@@ -77,6 +79,7 @@ void turnstile_drop(struct turnstile *t, struct passer *p)
     t->held--;
     t->held_bytes -= p->bytes;
     p->held = false;
+    row->orderly -= p->orderly;
     if (p->next == p) {
         open_gate(t, p->slot);
         return;
@@ -118,7 +121,8 @@ enum err turnstile_enter(struct turnstile *t, struct passer *p)
     p->seq = ++t->seq;
     p->not_before_ns = 0;
     p->held = p->counted = false;
-    if (!g->closed) {
+    /* Where only loose ones are held nobody is overtaken. */
+    if (!g->closed || (!p->loose && t->rows[p->slot].orderly == 0)) {
         uint16_t target = t->ops->target(t->context, p);
         if (target != TURNSTILE_NOWHERE && fits(g, p, target)) {
             pass(t, g, p, target);
@@ -147,7 +151,7 @@ void turnstile_leave(struct turnstile *t, struct passer *p)
     if (p->counted)
         g->inside--;
     p->counted = false;
-    if (g->closed && g->inside == 0)
+    if (g->closed && g->inside == 0 && t->rows[p->slot].orderly > 0)
         note_due(t, p->slot);
 }
 
@@ -157,25 +161,46 @@ void turnstile_again(struct turnstile *t, struct passer *p,
     p->not_before_ns = not_before_ns;
     hold(t, p);
     turnstile_leave(t, p);
+    if (p->loose)
+        note_due(t, p->slot);
 }
 
-/* The longest row with one target. */
+/* Where one that is held can go now, behind a row or not; TURNSTILE_NOWHERE: it
+ * has to wait. */
+static uint16_t way_of(struct turnstile *t, struct passer *p, bool row,
+                       uint64_t now)
+{
+    const struct gate *g = &t->gates[p->slot];
+    if (p->not_before_ns > now || (!p->loose && g->inside > 0 && !row))
+        return TURNSTILE_NOWHERE;
+    uint16_t target = t->ops->target(t->context, p);
+    return target != TURNSTILE_NOWHERE && fits(g, p, target)
+               ? target
+               : TURNSTILE_NOWHERE;
+}
+
+/* The longest row with one target. A loose one that can't go is passed by, and
+ * the others of its gate with it: where it is to go, so are they. */
 static void let_go(struct turnstile *t, uint16_t slot, uint64_t now)
 {
     struct gate *g = &t->gates[slot];
-    bool row = false;
-    while (g->closed) {
-        struct passer *p = t->rows[slot].held;
-        if (p->not_before_ns > now)
+    struct passer *p = g->closed ? t->rows[slot].held : NULL;
+    const struct passer *last = p != NULL ? p->prev : NULL;
+    bool row = false, nowhere = false;
+    for (struct passer *next; p != NULL; p = next) {
+        next = p != last ? p->next : NULL;
+        if (p->loose && nowhere)
+            continue;
+        uint16_t target = way_of(t, p, row, now);
+        if (target != TURNSTILE_NOWHERE) {
+            row = row || !p->loose;
+            turnstile_drop(t, p);
+            pass(t, g, p, target);
+        } else if (!p->loose) {
             return;
-        if (!p->loose && g->inside > 0 && !row)
-            return;
-        uint16_t target = t->ops->target(t->context, p);
-        if (target == TURNSTILE_NOWHERE || !fits(g, p, target))
-            return;
-        row = row || !p->loose;
-        turnstile_drop(t, p);
-        pass(t, g, p, target);
+        } else {
+            nowhere = p->not_before_ns <= now;
+        }
     }
 }
 

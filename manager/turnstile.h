@@ -7,7 +7,8 @@
  * TRYAGAIN, a connection that broke before it was written), or can't be sent
  * now, the slot's gate closes: who comes later is held, in the order of coming.
  * When all that had passed are back, the longest row of held ones that have one
- * and the same target goes, and so on until none is held.
+ * and the same target goes, and so on until none is held. Loose ones, which
+ * keep no order, hold up nobody else.
  *
  *      slot 7:   passed, at node 2          held, in the order of coming
  *               [ 14 ] [ 17 ]               ( 15 > 3 ) ( 18 ) ( 19 )
@@ -39,6 +40,7 @@ struct passer {
     uint16_t slot;              /* or TURNSTILE_KEYLESS */
     bool loose;                 /* keeps no order: it is never counted */
     bool held, counted;
+    bool orderly; /* it was not loose when it was held */
 };
 
 struct turnstile_ops {
@@ -64,6 +66,7 @@ struct gate {
 /* Those held at a gate. */
 struct gate_row {
     struct passer *held; /* the first */
+    uint32_t orderly;    /* of them, that keep an order */
     uint16_t next, prev; /* gates that hold somebody; a list */
     bool due;            /* is on the list of gates to be looked at */
 };

@@ -115,6 +115,31 @@ START_TEST(test_master_reads_where_the_replica_is_dead)
 }
 END_TEST
 
+/* Reads wait for their replica, or for their deadline; writes to the same slot
+ * wait for neither. */
+START_TEST(test_a_dead_replica_holds_up_no_writer)
+{
+    if (!start("--read-from replica --when-down wait"))
+        return;
+    const char *word = redis_cluster_word(&cluster, 0, 0);
+    set_all();
+    EXPECT(mqredis_command(mq, "GET %s", word), "v");
+    redis_cluster_kill(&cluster, 3);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_nodes) == 5));
+    struct mqredis_request *read = mqredis_submit(mq, "GET %s", word);
+    mqredis_flush(mq);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_held) == 1));
+    struct mqredis *other = lib_open(&manager);
+    for (int i = 0; i < TIMES; i++)
+        EXPECT(mqredis_command(other, "SET %s w", word), "OK");
+    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_held), 1);
+    mqredis_close(other);
+    redis_cluster_restart(&cluster, 3);
+    EXPECT(mqredis_wait(read), "w");
+    cluster_scene_end();
+}
+END_TEST
+
 /* A slot moves under readers of replicas. */
 START_TEST(test_replicas_read_after_a_move)
 {
@@ -148,6 +173,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_replicas_read);
     tcase_add_loop_test(t, test_masters_read, 0, 2);
     tcase_add_test(t, test_master_reads_where_the_replica_is_dead);
+    tcase_add_test(t, test_a_dead_replica_holds_up_no_writer);
     tcase_add_test(t, test_replicas_read_after_a_move);
     return s;
 }

@@ -14,6 +14,7 @@ struct guest {
     int number;
     uint16_t ask; /* where it is to go for once; TURNSTILE_NOWHERE */
     bool unwanted;
+    bool lost; /* there is nowhere to go for it */
 };
 
 static struct turnstile *turnstile;
@@ -33,6 +34,8 @@ static uint16_t target(void *context, struct passer *p)
 {
     const struct guest *g = (const struct guest *)p;
     (void)context;
+    if (g->lost)
+        return TURNSTILE_NOWHERE;
     return g->ask != TURNSTILE_NOWHERE ? g->ask : owner[p->slot];
 }
 
@@ -46,7 +49,7 @@ static void go(void *context, struct passer *p, uint16_t to)
     bool right = true;
     for (const struct passer *h = held; h != NULL;
          h = h->next == held ? NULL : h->next)
-        right = right && (p->loose || h->seq > p->seq);
+        right = right && (p->loose || h->loose || h->seq > p->seq);
     for (int i = 0; i < GUESTS; i++)
         right = right && (p->loose || !inside[i] ||
                           guests[i].passer.slot != p->slot || at[i] == to);
@@ -308,6 +311,39 @@ START_TEST(test_loose_ones_count_for_nobody)
 }
 END_TEST
 
+/* A replica that is away: reads wait for it, and nobody else does. */
+START_TEST(test_loose_ones_hold_up_nobody)
+{
+    for (int i = 0; i < 4; i++)
+        guests[i].passer.loose = guests[i].lost = true;
+    ck_assert_int_eq(enter(0, 7), ERR_OK);
+    ck_assert_int_eq(enter(1, 7), ERR_OK);
+    nobody_went();
+    ck_assert_int_eq(enter(4, 7), ERR_OK);
+    WENT(0, 4);
+    /* One that has to go again, and who comes behind it, keep their order. */
+    again(4, 0);
+    ck_assert_int_eq(enter(2, 7), ERR_OK);
+    ck_assert_int_eq(enter(5, 7), ERR_OK);
+    nobody_went();
+    (void)turnstile_turn(turnstile, 1);
+    WENT(0, 4, 5);
+    ck_assert_uint_eq(turnstile->held, 3);
+    again(4, 2000000000);
+    ck_assert_int_eq(enter(6, 7), ERR_OK);
+    leave(5);
+    guests[0].lost = guests[1].lost = guests[2].lost = false;
+    turnstile_look(turnstile);
+    (void)turnstile_turn(turnstile, 2);
+    WENT(0, 0, 1); /* the third stands behind those that wait */
+    turnstile_look(turnstile);
+    (void)turnstile_turn(turnstile, 2000000000);
+    WENT(0, 4, 2, 6);
+    ck_assert_uint_eq(turnstile->held, 0);
+    ck_assert_ptr_null(turnstile_any(turnstile));
+}
+END_TEST
+
 /* One that can't be sent after all leaves no gate closed. */
 START_TEST(test_one_that_does_not_go)
 {
@@ -417,6 +453,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_the_bytes_of_the_held_are_bounded);
     tcase_add_test(t, test_the_unwanted_are_dropped);
     tcase_add_test(t, test_loose_ones_count_for_nobody);
+    tcase_add_test(t, test_loose_ones_hold_up_nobody);
     tcase_add_test(t, test_one_that_does_not_go);
     tcase_add_test(t, test_a_full_gate);
     tcase_add_loop_test(t, test_order_holds_by_chance, 0, 8);
