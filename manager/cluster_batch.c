@@ -31,6 +31,7 @@ struct batch {
     uint16_t groups; /* transactions in it */
     uint16_t slot;   /* that of all, as far as they have one */
     bool one_slot;
+    bool waits; /* for replicas to have the writes before it */
     const struct framed *everywhere; /* of a transaction: a command that is for
                                         all nodes; NULL: there is none */
 };
@@ -66,21 +67,29 @@ static enum err survey(struct batch *b, struct err_text *why)
         enum err e = keyspecs_way(b->cluster->keyspecs, &m->command, &way);
         if (!within && is_named(&m->command, "MULTI")) {
             within = true;
-            b->groups = (uint16_t)(b->groups + (b->groups < UINT16_MAX));
+            if (++b->groups == 0)
+                return err_say(why, ERR_INVALID,
+                               "more than %d transactions in one message",
+                               UINT16_MAX);
         }
         m->group = within ? b->groups : 0;
         if (within &&
             (is_named(&m->command, "EXEC") || is_named(&m->command, "DISCARD")))
             within = false;
+        bool waits =
+            is_named(&m->command, "WAIT") || is_named(&m->command, "WAITAOF");
+        b->waits = b->waits || waits;
         m->slot = TURNSTILE_KEYLESS;
         m->alone = e != ERR_OK ||
                    (way.spread != SPREAD_ANY && way.spread != SPREAD_SLOT);
-        /* In a transaction PING asks whom that is sent to. */
-        if (m->group != 0 && m->alone && is_named(&m->command, "PING")) {
+        /* In a transaction PING asks whom that is sent to, and WAIT always asks
+         * about the writes of its own connection. */
+        if (m->alone &&
+            (waits || (m->group != 0 && is_named(&m->command, "PING")))) {
             m->alone = false;
             way.spread = SPREAD_ANY;
         }
-        if (m->group != 0 && e == ERR_OK &&
+        if (m->group != 0 && e == ERR_OK && !waits &&
             (way.spread == SPREAD_MASTERS || way.spread == SPREAD_NODES ||
              way.spread == SPREAD_SCAN))
             b->everywhere = &m->command;
@@ -125,6 +134,7 @@ static void send_all(struct batch *b)
         return;
     }
     e->first_len = run->first_len;
+    e->waits = b->waits;
     for (uint32_t i = 0; i < b->count; i++) {
         e->items[i].index = run->first + i;
         e->items[i].group = b->members[i].group;
@@ -259,6 +269,12 @@ void cluster_batch(struct cluster *c, enum route route, const struct run *run)
         send_all(&b);
     else if (b.everywhere != NULL)
         refuse_everywhere(&b);
+    else if (b.waits)
+        answer_fail(c->answers, run->req, run->first, run->count, REPLY_INVALID,
+                    "CROSSSLOT: WAIT asks one node about the writes that were "
+                    "sent together with it: in a cluster all their keys must "
+                    "be in one slot: give them one hash tag, as in "
+                    "{user1}:name; nothing was executed");
     else if (b.groups > 0)
         answer_fail(c->answers, run->req, run->first, run->count, REPLY_INVALID,
                     "CROSSSLOT: in a cluster all keys of a transaction, and of "

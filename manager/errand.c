@@ -349,19 +349,42 @@ static bool is_whole(const struct errand *e)
     return true;
 }
 
+/* The connection of its lane, or while that one is away the small one. Whoever
+ * has something there for want of the other stays there until that is back: two
+ * connections keep no order. */
+static enum err append_to_lane(struct errand *e, struct node *node,
+                               const struct run *run)
+{
+    struct sender *sender = e->req->reader->sender;
+    struct conn *conn = &node->conn[e->lane];
+    bool detour = e->lane != LANE_SMALL &&
+                  (conn->state != CONN_READY || sender->detours > 0);
+    enum err err = conn_append(detour ? &node->conn[LANE_SMALL] : conn, run);
+    if (err == ERR_OK && detour) {
+        e->detour = true;
+        sender->detours++;
+    }
+    return err;
+}
+
 static enum err append(struct errand *e, struct node *node,
                        const struct run *run, struct err_text *why)
 {
     struct cluster *c = e->cluster;
+    struct status_node *row = node->place.row;
+    uint32_t due = e->due;
+    enum err err;
+    /* Before a connection of its own fails at once: that takes it back, and
+     * the errand is gone then. */
+    status_node_sent(row, due);
     if (e->route != ROUTE_SHARED)
-        return c->hooks.side(c->hooks.context, (enum route)e->route,
-                             &node->options, run, why);
-    struct conn *conn = &node->conn[e->lane];
-    if (conn->state != CONN_READY)
-        conn = &node->conn[LANE_SMALL];
-    enum err err = conn_append(conn, run);
-    return err == ERR_OK ? err
-                         : err_say(why, err, "the manager is out of memory");
+        err = c->hooks.side(c->hooks.context, (enum route)e->route,
+                            &node->options, run, why);
+    else if ((err = append_to_lane(e, node, run)) != ERR_OK)
+        err_say(why, err, "the manager is out of memory");
+    if (err != ERR_OK)
+        status_node_unsent(row, due);
+    return err;
 }
 
 /* All of it as it is. */
@@ -431,10 +454,8 @@ static void go(void *context, struct passer *p, uint16_t number)
     enum err err = !e->asking && is_whole(e)
                        ? send_whole(e, node, &why)
                        : send_composed(e, node, e->asking, &why);
-    if (err == ERR_OK) {
-        status_node_sent(node->place.row, e->due);
+    if (err == ERR_OK)
         return;
-    }
     turnstile_leave(&c->turnstile, p);
     errand_end(e, REPLY_UNAVAILABLE, "%s; the command was not executed",
                why.text);

@@ -65,8 +65,10 @@ struct errand {
     uint8_t lane;
     uint8_t route;   /* enum route: dedicated and control go by the side */
     bool replica;    /* a replica may answer it */
+    bool detour;     /* it is on the small lane for want of its own */
     bool asking;     /* it was sent with ASKING */
     bool redirected; /* a batch: something of it is to go again */
+    bool waits;      /* a batch whose last is a WAIT for what is before it */
     uint8_t lost;    /* a part of a fan-out: why its reply was not kept */
     size_t len, first_len;
     char *data; /* `inlined`, or its own */

@@ -390,6 +390,62 @@ START_TEST(test_batch_over_slots)
 }
 END_TEST
 
+static long waits_of(int node)
+{
+    static const char mark[] = "cmdstat_wait:calls=";
+    const char *at =
+        strstr(redis_cluster_ask(&cluster, node, "INFO commandstats"), mark);
+    return at == NULL ? 0 : strtol(at + sizeof(mark) - 1, NULL, 10);
+}
+
+/* `SET key 1`, and WAIT for a replica that is not there. */
+static void set_and_wait(const char *key)
+{
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "SET %s 1", key);
+    mqredis_batch_add(b, "WAIT 1 10");
+    struct mqredis_reply *r = mqredis_batch_run(b);
+    ck_assert_msg(r->type == MQREDIS_BATCH && r->elements == 2, "%s",
+                  lib_text(r));
+    ck_assert_str_eq(lib_text(r->element[0]), "OK");
+    ck_assert_msg(r->element[1]->type == MQREDIS_INTEGER, "%s",
+                  lib_text(r->element[1]));
+    ck_assert_int_eq(r->element[1]->integer, 0);
+    mqredis_free(r);
+}
+
+/* WAIT asks the connection that the writes before it went by: nobody else. */
+START_TEST(test_wait_goes_with_its_writes)
+{
+    if (!start(_i))
+        return;
+    for (int i = 0; i < 3; i++)
+        redis_cluster_ask(&cluster, i, "CONFIG RESETSTAT");
+    const char *key = redis_cluster_word(&cluster, 1, (unsigned)_i);
+    set_and_wait(key);
+    ck_assert_int_eq(waits_of(0), 0);
+    ck_assert_int_eq(waits_of(1), 1);
+    ck_assert_int_eq(waits_of(2), 0);
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "SET %s 2", key_of(0));
+    mqredis_batch_add(b, "SET %s 2", key_of(1));
+    mqredis_batch_add(b, "WAIT 1 10");
+    struct mqredis_reply *r = mqredis_batch_run(b);
+    ck_assert_int_eq(r->status, MQREDIS_INVALID);
+    ck_assert_msg(strstr(lib_text(r), "WAIT asks") != NULL, "%s", lib_text(r));
+    mqredis_free(r);
+    ck_assert_int_eq(keys_held(), 1);
+    /* After a redirection it asks once more, where they are by then. */
+    unsigned slot = redis_cluster_slot(key);
+    redis_cluster_move(&cluster, slot, 2);
+    set_and_wait(key);
+    ck_assert_int_eq(waits_of(2), 1);
+    redis_cluster_move(&cluster, slot, 1);
+    redis_cluster_settle(&cluster);
+    cluster_scene_close();
+}
+END_TEST
+
 /* A command that is split keeps its place among those with its keys. */
 START_TEST(test_split_command_within_a_batch)
 {
@@ -538,6 +594,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, test_transaction_over_slots_is_refused, 0, 2);
     tcase_add_loop_test(t, test_batch_in_one_slot_stays_together, 0, 2);
     tcase_add_loop_test(t, test_batch_over_slots, 0, 2);
+    tcase_add_loop_test(t, test_wait_goes_with_its_writes, 0, 2);
     tcase_add_loop_test(t, test_split_command_within_a_batch, 0, 2);
     tcase_add_loop_test(t, test_blocking_commands_find_their_nodes, 0, 2);
     tcase_add_loop_test(t, test_large_values_on_all_nodes, 0, 2);
