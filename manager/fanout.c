@@ -64,8 +64,12 @@ static bool hand_out(struct fanout *s)
             return false;
         const char *data = s->reply + s->told;
         s->told += n;
+        /* Another command's reply may be under way, and be cut off. */
+        s->req->cut = s->cut;
         /* The request may be gone with the last piece. */
         answer_reply(a, s->req, s->index, last, !last, data, n);
+        if (!last)
+            s->cut = s->req->cut;
         s->stall_ns = s->stall_ns == 1 ? 1 : 0;
     }
     return true;

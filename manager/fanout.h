@@ -23,6 +23,7 @@ struct fanout {
     /* Once all have come, while it is handed out in pieces. */
     const char *reply;
     size_t len, told;
+    bool cut;  /* its reader does not keep up: the rest is not told */
     char *own; /* memory of the reply, where that is not the gather's */
     uint64_t stall_ns;
     struct fanout *next;
