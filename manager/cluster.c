@@ -160,7 +160,7 @@ void cluster_moved(struct cluster *c, const struct conn_options *asked,
 {
     struct redirection r;
     slotmap_redirection(&r, error, len, asked->uri.host);
-    if (r.kind != REDIRECT_MOVED)
+    if (r.kind != REDIRECT_MOVED || c->stopping)
         return;
     struct node *node = nodes_get(&c->nodes, r.host, r.port);
     if (node == NULL)

@@ -224,14 +224,15 @@ static void pool_stop(struct side_pool *pool, const char *reason)
 
 void routes_stop(struct routes *r, const char *reason)
 {
+    /* What comes back from these may be held by the cluster. */
+    pool_stop(&r->dedicated, reason);
+    pool_stop(&r->control, reason);
     if (r->cluster != NULL)
         cluster_stop(r->cluster, reason);
     for (uint32_t i = 0; i < r->shared_count; i++)
         conn_stop(&r->shared[i], reason);
     if (r->has_bulk)
         conn_stop(&r->bulk, reason);
-    pool_stop(&r->dedicated, reason);
-    pool_stop(&r->control, reason);
 }
 
 static void pool_move(struct side_pool *pool, const char *reason)
@@ -452,8 +453,7 @@ static uint64_t tick_side(struct side *s, uint64_t now)
     struct conn *c = &s->conn;
     if (c->state == CONN_OFF)
         return 0;
-    const struct request *req = pipeline_front(&c->pipeline);
-    if (req == NULL) {
+    if (pipeline_idle(&c->pipeline)) {
         if (s->idle_ns == 0)
             s->idle_ns = now;
         if (now - s->idle_ns >= SIDE_IDLE_NS) {
@@ -463,6 +463,9 @@ static uint64_t tick_side(struct side *s, uint64_t now)
         return s->idle_ns + SIDE_IDLE_NS;
     }
     s->idle_ns = 0;
+    const struct request *req = pipeline_front(&c->pipeline);
+    if (req == NULL)
+        return conn_tick(c, now); /* one part of many: it blocks nowhere */
     if (req->reader->dead) {
         conn_stop(c, "its requester is gone");
         return 0;
@@ -487,8 +490,9 @@ static uint64_t tick_pool(struct side_pool *pool, uint64_t now)
 /* A server that was asked whether it is of a cluster is of none. */
 static void go_alone(struct routes *r)
 {
-    log_info("the server is not part of a cluster");
-    cluster_stop(r->cluster, "the server is not part of a cluster");
+    static const char why[] = "the server is not part of a cluster";
+    log_info("%s", why);
+    cluster_stop(r->cluster, why);
     cluster_free(r->cluster);
     r->cluster = NULL;
     routes_start(r);
