@@ -46,6 +46,7 @@ void reader_ready(void *owner, uint32_t events)
     }
     r->full = false;
     r->progress_ns = clock_ns();
+    reader_forget_cork(rs, r);
     drain_backlog(rs, r);
     status_gauge_set(rs->status, GAUGE_backlog_bytes, rs->total_backlog);
 }

@@ -116,7 +116,8 @@ enum err slotmap_parse(struct slotmap *map, const char *reply, size_t len,
     int64_t ranges;
     map->count = map->served = 0;
     memset(map->owner, 0xff, sizeof(map->owner));
-    if (array(&w, &ranges) != ERR_OK)
+    /* Each takes a slot, at least; more would cost time alone. */
+    if (array(&w, &ranges) != ERR_OK || ranges > SLOTS)
         return ERR_PROTO;
     for (; ranges > 0; ranges--) {
         enum err e = take_range(map, &w, asked);
