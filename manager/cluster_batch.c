@@ -76,12 +76,13 @@ static enum err survey(struct batch *b, struct err_text *why)
         if (within &&
             (is_named(&m->command, "EXEC") || is_named(&m->command, "DISCARD")))
             within = false;
-        bool waits =
-            is_named(&m->command, "WAIT") || is_named(&m->command, "WAITAOF");
-        b->waits = b->waits || waits;
         m->slot = TURNSTILE_KEYLESS;
         m->alone = e != ERR_OK ||
                    (way.spread != SPREAD_ANY && way.spread != SPREAD_SLOT);
+        bool waits = m->alone && (is_named(&m->command, "WAIT") ||
+                                  is_named(&m->command, "WAITAOF"));
+        if (waits && m->group == 0 && i + 1 == b->count)
+            b->waits = true;
         /* In a transaction PING asks whom that is sent to, and WAIT always asks
          * about the writes of its own connection. */
         if (m->alone &&
