@@ -423,6 +423,7 @@ START_TEST(test_terminal_has_a_prompt)
     if (pid == 0) {
         setenv("HOME", support_scratch(), 1);
         setenv("TERM", "dumb", 1);
+        setenv("LC_ALL", "C", 1);
         execl(path, path, (char *)NULL);
         _exit(127);
     }
@@ -431,6 +432,11 @@ START_TEST(test_terminal_has_a_prompt)
     ck_assert(terminal_says(fd, "OK"));
     ck_assert_int_eq(write(fd, "GET k\r", 6), 6);
     ck_assert(terminal_says(fd, "\"v\""));
+    /* No byte is dropped, whatever the locale: the shell's may be C. */
+    ck_assert_int_eq(write(fd, "SET k a\xc3\xa9z\r", 12), 12);
+    ck_assert(terminal_says(fd, "OK"));
+    ck_assert_int_eq(write(fd, "STRLEN k\r", 9), 9);
+    ck_assert(terminal_says(fd, "(integer) 4"));
     ck_assert_int_eq(write(fd, "GET 'k\r", 7), 7);
     ck_assert(terminal_says(fd, "quotes"));
     ck_assert_int_eq(write(fd, "exit\r", 5), 5);

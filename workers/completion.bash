@@ -33,7 +33,13 @@ _mqredis() {
         mapfile -t COMPREPLY < <(compgen -W "$(_mqredis_channels)" -- "$cur")
         return
         ;;
-    --timeout | --wait | --spin | -r | -i)
+    --wait)
+        [[ ${program##*/} != mqstat ]] || mapfile -t COMPREPLY < <(compgen -W \
+            "starting connected reconnecting paused draining closed died up down
+            idle" -- "$cur")
+        return
+        ;;
+    --timeout | --spin | -r | -i)
         return
         ;;
     esac
@@ -45,7 +51,9 @@ _mqredis() {
     fi
     case ${program##*/} in
     mqstat)
-        mapfile -t COMPREPLY < <(compgen -W "$(_mqredis_channels)" -- "$cur")
+        words=$(_mqredis_channels)
+        ((COMP_CWORD > 1)) || words+=" pause resume drain reload kill-client"
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
         return
         ;;
     mqredis-worker) ;;

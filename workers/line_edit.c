@@ -5,6 +5,7 @@
 #include <editline/readline.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +47,19 @@ static char **complete(const char *text, int start, int end)
     return start == 0 ? rl_completion_matches(text, next_name) : NULL;
 }
 
+/* libedit drops, without a word, what is no character of the locale: in the C
+ * locale all that is not ASCII, so that `SET k aéb` would store "ab". What is
+ * typed is bytes to us, and UTF-8 wherever it is not said otherwise. */
+static void take_every_character(void)
+{
+    setlocale(LC_CTYPE, "");
+    if (MB_CUR_MAX == 1)
+        setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 void line_start(const char *const *names, size_t count)
 {
+    take_every_character();
     complete_names = names;
     complete_count = count;
     rl_readline_name = "mqredis";

@@ -121,7 +121,7 @@ static int await(const struct options *o, const char *name,
                         s->stopped ? ": its manager is stopped"
                                    : ": see its log");
         if (!wait_for_news(status, seen, deadline) || !sleep_s(0))
-            return EXIT_LATE;
+            return ended_by_signal();
     }
     struct text out = {0};
     if (o->client_pid > 0)

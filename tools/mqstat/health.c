@@ -71,7 +71,7 @@ int run_wait(const struct options *o)
             break;
         }
         if (!sleep_s(LOOK_AGAIN_S)) {
-            code = EXIT_LATE;
+            code = ended_by_signal();
             break;
         }
     }

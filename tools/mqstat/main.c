@@ -68,6 +68,11 @@ bool sleep_s(double s)
     return !asked_to_end;
 }
 
+int ended_by_signal(void)
+{
+    return 128 + asked_to_end;
+}
+
 int fail(int code, const char *fmt, ...)
 {
     char line[1024];

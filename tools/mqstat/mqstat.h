@@ -64,6 +64,9 @@ int fail(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Sleeps; returns early (false) on a signal that asks to end. */
 bool sleep_s(double s);
 
+/* What a shell says of a program that this signal ended: 128 and its number. */
+int ended_by_signal(void);
+
 /* ---- pieces that several modes use ---- */
 
 /* The channels that the options name, or all there are. */
