@@ -81,7 +81,7 @@ struct history {
     _Atomic uint64_t checked; /* replies with the value that must come */
     uint64_t plain;           /* requests that change nothing, without a step */
     uint64_t cancelled;
-    _Atomic uint64_t errors; /* of Redis, those that may be: LOADING */
+    _Atomic uint64_t errors; /* of Redis, which may refuse: LOADING... */
     uint64_t forks, threads;
     /* Of a stream: messages, times that some were missing as was said. */
     uint64_t heard, lagged, gaps, renewed;

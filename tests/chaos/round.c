@@ -419,7 +419,7 @@ void round_report(const struct total *t, uint64_t seed)
         if (t->status[i] > 0)
             printf(" %s=%llu", mqredis_status_str((enum mqredis_status)i),
                    COUNT(t->status[i]));
-    printf(" cancelled=%llu loading=%llu unanswered=%llu\n",
+    printf(" cancelled=%llu refused=%llu unanswered=%llu\n",
            COUNT(t->cancelled), COUNT(t->errors), COUNT(t->never));
     printf("threads=%llu forks=%llu messages-heard=%llu lagged=%llu gaps=%llu "
            "renewed=%llu queue-seen-full=%llu\nfaults:",

@@ -364,6 +364,8 @@ static void choose_options(struct world *w, bool tcp)
     add_option(w, 30, "--bulk-connections=0");
     add_option(w, 30, "--resp=3");
     add_option(w, 50, "--subscriber-backlog=16");
+    if (p->cluster) /* half of these may be held while slots move */
+        add_option(w, 30, "--max-inflight=64");
     const struct proxy *proxy = &w->servers[0].proxy;
     if (w->tls)
         snprintf(w->uri, sizeof(w->uri), "rediss%s", strchr(proxy->tcp, ':'));
