@@ -14,55 +14,52 @@ static struct e2e_output out;
 
 /* ---- the manual page ---- */
 
-#define PAGE "docs/man/mqredis-manager.8"
+/* Each page, its program, and how many options there are at least. */
+static const struct {
+    const char *page, *program;
+    int options;
+} manuals[] = {
+    {"docs/man/mqredis-manager.8", "mqredis-manager", 40},
+    {"docs/man/mqredis-gateway.1", "mqredis-gateway", 15},
+    {"docs/man/mqredis-worker.1", "mqredis-worker", 8},
+    {"docs/man/mqredis-server.1", "mqredis-server", 10},
+    {"docs/man/mqstat.1", "mqstat", 12},
+};
 
-/* Whether the page has an item for that option, not only for a longer one. */
-static bool documents(const char *page, const char *option, int len)
-{
-    char wanted[80];
-    int n = snprintf(wanted, sizeof(wanted), "\n.It Fl -%.*s", len, option);
-    for (const char *at = page; (at = strstr(at, wanted)) != NULL; at += n)
-        if (at[n] == ' ' || at[n] == '\n')
-            return true;
-    return false;
-}
+#define MANUALS ((int)(sizeof(manuals) / sizeof(manuals[0])))
 
+/* The long options of --help, that begin their lines, and those of the page's
+ * items, `.It Fl c , -channel` or `.It Fl -channel`, are the same. */
 START_TEST(test_manual_has_every_option)
 {
-    static char page[65536];
-    int fd = open(PAGE, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, page, sizeof(page) - 1);
-    ck_assert_msg(n > 0 && n < (ssize_t)sizeof(page) - 1, "%s: %s", PAGE,
-                  strerror(errno));
-    close(fd);
-    const char *const argv[] = {"mqredis-manager", "--help", NULL};
+    static const char script[] =
+        "page=$1 least=$3;"
+        " help=$(\"${MQREDIS_BUILD:-build}/$2\" --help |"
+        " grep -E '^ +-' | sed -E 's/^( +(-[A-Za-z], )?--[a-z-]+(, --[a-z-]+)?)"
+        ".*/\\1/' | grep -oE -- '--[a-z][a-z-]+' | sort -u);"
+        " manual=$(grep -E '^\\.It Fl ' \"$page\" |"
+        " grep -oE '(Fl|[, ]) -[a-z][a-z-]+' |"
+        " sed -E 's/.* -/--/' | sort -u);"
+        " for name in $help; do echo \"$manual\" | grep -qxe \"$name\" ||"
+        " echo \"$page has no $name\"; done;"
+        " for name in $manual; do echo \"$help\" | grep -qxe \"$name\" ||"
+        " echo \"$page: no such option: $name\"; done;"
+        " [ $(echo \"$help\" | wc -l) -ge $least ] ||"
+        " echo \"only these options: $help\"";
+    char least[16];
+    snprintf(least, sizeof(least), "%d", manuals[_i].options);
+    const char *const argv[] = {
+        "sh",  "-c", script, "sh", manuals[_i].page, manuals[_i].program,
+        least, NULL};
     e2e_run(&out, argv);
-    ck_assert_int_eq(out.status, 0);
-    int options = 0;
-    char wanted[80];
-    for (const char *at = out.text; (at = strstr(at, "\n  --")) != NULL;
-         options++) {
-        at += 5;
-        int len = (int)strcspn(at, " \n");
-        ck_assert_msg(documents(page, at, len), PAGE " has no --%.*s", len, at);
-    }
-    ck_assert_int_gt(options, 30);
-    /* Nor does it promise any other. */
-    for (const char *at = page; (at = strstr(at, "\n.It Fl -")) != NULL;
-         options--) {
-        at += 9;
-        snprintf(wanted, sizeof(wanted), "\n  --%.*s ", (int)strcspn(at, " \n"),
-                 at);
-        ck_assert_msg(strstr(out.text, wanted) != NULL,
-                      PAGE ": no such option: %s", wanted);
-    }
-    ck_assert_int_eq(options, 0);
+    ck_assert_msg(out.status == 0 && out.len == 0, "%s", out.text);
 }
 END_TEST
 
 START_TEST(test_manual_is_clean)
 {
-    const char *const argv[] = {"mandoc", "-Tlint", "-Wwarning", PAGE, NULL};
+    const char *const argv[] = {"mandoc", "-Tlint", "-Wwarning",
+                                manuals[_i].page, NULL};
     e2e_run(&out, argv);
     if (out.status == 127)
         support_skip("test_manual_is_clean", "mandoc is not installed");
@@ -73,10 +70,13 @@ END_TEST
 
 /* ---- the other pages ---- */
 
-START_TEST(test_operations_page_has_every_counter)
+static const char *const counter_pages[] = {"docs/operations.md",
+                                            "docs/mqstat.md"};
+
+START_TEST(test_pages_have_every_counter)
 {
     static char page[65536];
-    FILE *f = fopen("docs/operations.md", "re");
+    FILE *f = fopen(counter_pages[_i], "re");
     ck_assert_ptr_nonnull(f);
     size_t n = fread(page, 1, sizeof(page) - 1, f);
     fclose(f);
@@ -91,12 +91,20 @@ START_TEST(test_operations_page_has_every_counter)
         for (size_t i = 0; i < kinds[k].count; i++) {
             char wanted[64];
             snprintf(wanted, sizeof(wanted), "`%s`", kinds[k].names[i].name);
-            ck_assert_msg(strstr(page, wanted) != NULL,
-                          "docs/operations.md has no %s", wanted);
+            ck_assert_msg(strstr(page, wanted) != NULL, "%s has no %s",
+                          counter_pages[_i], wanted);
         }
     }
 }
 END_TEST
+
+/* Runs a script that prints nothing where all is well. */
+static void assert_silent(const char *script)
+{
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    e2e_run(&out, argv);
+    ck_assert_msg(out.status == 0 && out.len == 0, "%s", out.text);
+}
 
 /* The failure table names tests; they are to be found. */
 START_TEST(test_failure_table_names_tests_that_exist)
@@ -107,9 +115,7 @@ START_TEST(test_failure_table_names_tests_that_exist)
         " count=0; while read -r name; do count=$((count + 1));"
         " grep -q \"START_TEST(test_$name)\" tests/*.c || echo \"no $name\";"
         " done; [ $count -gt 30 ] || echo \"only $count names\"; }";
-    const char *const argv[] = {"sh", "-c", script, NULL};
-    e2e_run(&out, argv);
-    ck_assert_msg(out.status == 0 && out.len == 0, "%s", out.text);
+    assert_silent(script);
 }
 END_TEST
 
@@ -123,9 +129,55 @@ START_TEST(test_security_page_names_tests_that_exist)
         " grep -q \"START_TEST(test_$name)\" tests/${suite%:}.c ||"
         " echo \"no $name in $suite\"; done; done;"
         " [ $count -gt 50 ] || echo \"only $count names\"; }";
-    const char *const argv[] = {"sh", "-c", script, NULL};
-    e2e_run(&out, argv);
-    ck_assert_msg(out.status == 0 && out.len == 0, "%s", out.text);
+    assert_silent(script);
+}
+END_TEST
+
+/* In the tables of cases: a suite, then tests of it in code, e2e_lies `a`, `b`.
+ */
+START_TEST(test_cluster_cases_name_tests_that_exist)
+{
+    static const char script[] =
+        "grep '^|' docs/cluster-cases.md | sed 's/.* | \\([^|]*\\) |$/\\1/' |"
+        " grep -oE '[a-z][a-z0-9_]+ `[a-z0-9_]+`(, `[a-z0-9_]+`)*' |"
+        " tr -d '`,' | { count=0; while read -r suite names; do"
+        " [ -e tests/check_$suite.c ] || continue;"
+        " for name in $names; do count=$((count + 1));"
+        " grep -q \"START_TEST(test_$name)\" tests/check_$suite.c ||"
+        " echo \"no $name in check_$suite\"; done; done;"
+        " [ $count -gt 50 ] || echo \"only $count names\"; }";
+    assert_silent(script);
+}
+END_TEST
+
+/* The tour has every module of these folders, in code. */
+START_TEST(test_architecture_names_every_module)
+{
+    static const char script[] =
+        "names=$(grep -oE '`[a-z_]+\\*?`' docs/ARCHITECTURE.md | tr -d '`');"
+        " count=0; for file in ipc/*.[ch] manager/*.[ch]; do"
+        " module=${file##*/} found=; module=${module%.?};"
+        " count=$((count + 1)); for name in $names; do"
+        " case $module in $name) found=1; break ;; esac; done;"
+        " [ -n \"$found\" ] || echo \"no $file\"; done;"
+        " [ $count -gt 100 ] || echo \"only $count files\"";
+    assert_silent(script);
+}
+END_TEST
+
+/* What looks like a file of the tree, in a page or a comment, is one. */
+START_TEST(test_files_that_are_named_exist)
+{
+    static const char script[] =
+        "{ grep -ohE '\\b(ipc|manager|workers|server|tools)/[a-z_/]+\\.[ch]\\b'"
+        " README.md docs/*.md -r ipc manager workers server tools tests"
+        " --include='*.[ch]' --include='*.md';"
+        " grep -ohE '`(docs|tests|tools)/[A-Za-z_/-]+\\.[a-z]+`' README.md"
+        " docs/*.md | grep -v NAME | grep -v SUITE | grep -v test_ | tr -d '`';"
+        " } | sort -u | { count=0; while read -r file; do"
+        " count=$((count + 1)); [ -e \"$file\" ] || echo \"no $file\"; done;"
+        " [ $count -gt 100 ] || echo \"only $count names\"; }";
+    assert_silent(script);
 }
 END_TEST
 
@@ -138,9 +190,12 @@ static Suite *suite(void)
                                 support_scratch_teardown);
     tcase_add_checked_fixture(t, support_remove_queues, NULL);
     tcase_set_timeout(t, 60);
-    tcase_add_test(t, test_manual_has_every_option);
-    tcase_add_test(t, test_manual_is_clean);
-    tcase_add_test(t, test_operations_page_has_every_counter);
+    tcase_add_loop_test(t, test_manual_has_every_option, 0, MANUALS);
+    tcase_add_loop_test(t, test_manual_is_clean, 0, MANUALS);
+    tcase_add_loop_test(t, test_pages_have_every_counter, 0, 2);
+    tcase_add_test(t, test_cluster_cases_name_tests_that_exist);
+    tcase_add_test(t, test_architecture_names_every_module);
+    tcase_add_test(t, test_files_that_are_named_exist);
     tcase_add_test(t, test_failure_table_names_tests_that_exist);
     tcase_add_test(t, test_security_page_names_tests_that_exist);
     return s;
