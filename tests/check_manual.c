@@ -1,4 +1,4 @@
-/* The pages say what the programs do: options, counters, tests. */
+/* The pages say what the programs do: options, counters, modules, tests, files. */
 #include "tests/e2e.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 static struct e2e_output out;
 
-/* ---- the manual page ---- */
+/* ---- the manual pages ---- */
 
 /* Each page, its program, and how many options there are at least. */
 static const struct {
