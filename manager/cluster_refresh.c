@@ -31,7 +31,8 @@ static void complain(struct cluster *c, struct node *node, const char *reply,
     bool none = len > sizeof(disabled) &&
                 memcmp(reply, disabled, sizeof(disabled) - 1) == 0;
     /* Later it is one node that was made anew, or is none of ours. */
-    if (none && c->options.probe && c->nodes.master_count == 0) {
+    if (none && c->options.probe && !c->refresh.have &&
+        c->nodes.master_count == 0) {
         c->none = true;
         return;
     }

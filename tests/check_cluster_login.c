@@ -231,6 +231,39 @@ START_TEST(test_auto_at_a_server_of_its_own)
 }
 END_TEST
 
+/* A node of which a server of its own has the port now: the rest of the cluster
+ * stays one. (Without replicas the map is asked for every second.) */
+START_TEST(test_an_impostor_ends_no_cluster)
+{
+    struct redis plain;
+    char text[64];
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
+        return;
+    snprintf(text, sizeof(text), "redis://127.0.0.1:%u", cluster.node[0].port);
+    cluster_scene_open(text, "--cluster auto --read-from prefer-replica");
+    assert_whole();
+    struct mqredis *other = lib_open(&manager);
+    const char *list = redis_cluster_word(&cluster, 1, 40);
+    struct mqredis_request *q = mqredis_submit(other, "BLPOP %s 0", list);
+    mqredis_flush(other);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 1));
+    redis_cluster_kill(&cluster, 2);
+    snprintf(text, sizeof(text), "--port %u --bind 127.0.0.1",
+             cluster.node[2].port);
+    ck_assert(redis_start(&plain, "impostor", text));
+    ck_assert_msg(UNTIL(e2e_logged(&manager, "it is no cluster")), "%s",
+                  e2e_log(&manager));
+    EXPECT(mqredis_command(mq, "LPUSH %s x", list), "1");
+    struct mqredis_reply *r = mqredis_wait(q);
+    ck_assert_msg(r->type == MQREDIS_ARRAY && r->elements == 2, "%s",
+                  lib_text(r));
+    mqredis_free(r);
+    mqredis_close(other);
+    redis_stop(&plain);
+    cluster_scene_end();
+}
+END_TEST
+
 START_TEST(test_no_cluster_is_said)
 {
     struct redis plain;
@@ -264,6 +297,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, test_found_out_by_asking, 0, 2);
     tcase_add_loop_test(t, test_not_asked_for, 0, 2);
     tcase_add_test(t, test_auto_at_a_server_of_its_own);
+    tcase_add_test(t, test_an_impostor_ends_no_cluster);
     tcase_add_test(t, test_no_cluster_is_said);
     return s;
 }
