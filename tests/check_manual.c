@@ -1,4 +1,4 @@
-/* The pages say what the programs do: options, counters, modules, tests, files. */
+/* The pages say what the programs do: options, counters, tests, files. */
 #include "tests/e2e.h"
 
 #include <errno.h>
