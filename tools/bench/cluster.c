@@ -366,7 +366,7 @@ static double median(double *list, int n)
 static void run(struct bench *b)
 {
     static struct slice got[SIDES][ROUNDS_MAX];
-    double list[ROUNDS_MAX], mid[SIDES];
+    double list[ROUNDS_MAX] = {0}, mid[SIDES];
     for (int r = 0; r < b->rounds; r++)
         for (int i = 0; i < SIDES; i++) {
             int which = (r + i) % SIDES;
