@@ -30,7 +30,7 @@ static int masters_of(const struct fake_nodes *all)
 static int even_map(const struct fake_nodes *all, unsigned shift, char *text,
                     size_t size)
 {
-    int masters = masters_of(all), piece = 0, at[FAKE_NODES];
+    int masters = masters_of(all), piece = 0, at[FAKE_NODES] = {0};
     for (int i = 0; i < all->count; i++)
         if (!all->node[i].replica)
             at[piece++] = i;

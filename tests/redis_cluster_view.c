@@ -136,8 +136,8 @@ static bool tells_of_all(const struct redis_cluster *c, int node)
     for (int i = 0; i < c->nodes; i++) {
         char port[16];
         const struct redis_cluster_node *n = &c->node[i];
-        snprintf(port, sizeof(port), ":%u\r\n",
-                 n->announced != 0 ? n->announced : n->port);
+        unsigned told = n->announced != 0 ? n->announced : n->port;
+        snprintf(port, sizeof(port), ":%u\r\n", told);
         if (runs(c, i) && strstr(slots, port) == NULL)
             return false;
     }
