@@ -1,6 +1,7 @@
 /* Errands on their way out: memory, where to, and the bytes that go there. */
 #include "manager/errand.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,9 +169,19 @@ bool errand_over(struct errand *e)
 
 /* ---- where to ---- */
 
-static uint16_t ready_or_nowhere(const struct node *node)
+/* A gate's target is a node, and whether the errand takes the small connection
+ * there because that of its lane is away. Two connections keep no order, so
+ * that who is on the other way waits until the gate is empty. */
+#define WAYS 2
+static_assert(NODES_MAX * WAYS < TURNSTILE_NOWHERE, "a target is 16 bits");
+
+static uint16_t way_to(const struct errand *e, const struct node *node)
 {
-    return node != NULL && node_ready(node) ? node->number : TURNSTILE_NOWHERE;
+    if (node == NULL || !node_ready(node))
+        return TURNSTILE_NOWHERE;
+    bool detour = e->route == ROUTE_SHARED && e->lane != LANE_SMALL &&
+                  node->conn[e->lane].state != CONN_READY;
+    return (uint16_t)(node->number * WAYS + detour);
 }
 
 static uint16_t target(void *context, struct passer *p)
@@ -181,23 +192,23 @@ static uint16_t target(void *context, struct passer *p)
     if (e->ask != NODE_NONE) {
         const struct node *node = n->all[e->ask];
         if (node != NULL && node_ready(node))
-            return e->ask;
+            return way_to(e, node);
         if (node != NULL && !node_down(node))
             return TURNSTILE_NOWHERE;
         e->ask = NODE_NONE; /* it is gone: the owner knows better by now */
     }
     if (p->slot == TURNSTILE_KEYLESS)
-        return ready_or_nowhere(nodes_any_master(n, e->req->client));
+        return way_to(e, nodes_any_master(n, e->req->client));
     uint16_t owner = n->owner[p->slot];
     if (owner == NODE_NONE)
         return TURNSTILE_NOWHERE;
     if (e->replica) {
         const struct node *node = nodes_replica(n, owner, e->req->client);
         if (node != NULL || c->options.read_from == READ_REPLICA)
-            return ready_or_nowhere(node);
+            return way_to(e, node);
         e->replica = p->loose = false;
     }
-    return ready_or_nowhere(n->all[owner]);
+    return way_to(e, n->all[owner]);
 }
 
 /* Whether it can't go for longer than a moment. */
@@ -349,28 +360,11 @@ static bool is_whole(const struct errand *e)
     return true;
 }
 
-/* The connection of its lane, or while that one is away the small one. Whoever
- * has something there for want of the other stays there until that is back: two
- * connections keep no order. */
-static enum err append_to_lane(struct errand *e, struct node *node,
-                               const struct run *run)
-{
-    struct sender *sender = e->req->reader->sender;
-    struct conn *conn = &node->conn[e->lane];
-    bool detour = e->lane != LANE_SMALL &&
-                  (conn->state != CONN_READY || sender->detours > 0);
-    enum err err = conn_append(detour ? &node->conn[LANE_SMALL] : conn, run);
-    if (err == ERR_OK && detour) {
-        e->detour = true;
-        sender->detours++;
-    }
-    return err;
-}
-
 static enum err append(struct errand *e, struct node *node,
                        const struct run *run, struct err_text *why)
 {
     struct cluster *c = e->cluster;
+    struct conn *conn = &node->conn[e->detour ? LANE_SMALL : e->lane];
     struct status_node *row = node->place.row;
     uint32_t due = e->due;
     enum err err;
@@ -380,7 +374,7 @@ static enum err append(struct errand *e, struct node *node,
     if (e->route != ROUTE_SHARED)
         err = c->hooks.side(c->hooks.context, (enum route)e->route,
                             &node->options, run, why);
-    else if ((err = append_to_lane(e, node, run)) != ERR_OK)
+    else if ((err = conn_append(conn, run)) != ERR_OK)
         err_say(why, err, "the manager is out of memory");
     if (err != ERR_OK)
         status_node_unsent(row, due);
@@ -439,13 +433,15 @@ static enum err send_composed(struct errand *e, struct node *node, bool asking,
     return err;
 }
 
-static void go(void *context, struct passer *p, uint16_t number)
+static void go(void *context, struct passer *p, uint16_t way)
 {
+    uint16_t number = way / WAYS;
     struct cluster *c = context;
     struct errand *e = errand_of(p);
     struct node *node = c->nodes.all[number];
     struct err_text why;
     e->asking = e->ask == number;
+    e->detour = way % WAYS;
     e->node = number;
     e->ask = NODE_NONE;
     e->redirected = false;

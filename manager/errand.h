@@ -65,7 +65,7 @@ struct errand {
     uint8_t lane;
     uint8_t route;   /* enum route: dedicated and control go by the side */
     bool replica;    /* a replica may answer it */
-    bool detour;     /* it is on the small lane for want of its own */
+    bool detour;     /* it took the small lane for want of its own */
     bool asking;     /* it was sent with ASKING */
     bool redirected; /* a batch: something of it is to go again */
     bool waits;      /* a batch whose last is a WAIT for what is before it */

@@ -294,22 +294,11 @@ static void book_answer(const struct errand *e)
         status_node_ended(row, 1);
 }
 
-/* Nothing of it is due any more. Its request is still there. */
-static void end_detour(struct errand *e)
-{
-    if (e->detour)
-        e->req->reader->sender->detours--;
-    e->detour = false;
-}
-
 static void take(struct taker *t, uint32_t index, const struct taken *part)
 {
     struct errand *e = (struct errand *)t;
     if (part->ends)
         book_answer(e);
-    if (part->ends &&
-        (e->items != NULL ? e->due == 1 : index > 0 || !e->asking))
-        end_detour(e);
     if (e->items == NULL)
         take_one(e, index, part);
     else
@@ -363,7 +352,6 @@ static void lost(struct taker *t, uint32_t index, uint32_t count,
 {
     struct errand *e = (struct errand *)t;
     struct status_node *row = row_of(e);
-    end_detour(e);
     if (row != NULL)
         status_node_lost(row, count);
     if (e->items != NULL) {
@@ -381,7 +369,6 @@ static void unsent(struct taker *t, uint32_t index, uint32_t count,
     struct cluster *c = e->cluster;
     struct status_node *row = row_of(e);
     (void)index;
-    end_detour(e);
     if (row != NULL)
         status_node_unsent(row, count);
     for (uint32_t i = 0; e->items != NULL && i < e->count; i++)

@@ -30,7 +30,6 @@ struct sender {
     uint64_t client;
     uint32_t readers;              /* of it; freed with the last */
     uint32_t inflight[LANE_COUNT]; /* requests */
-    uint32_t detours;              /* on the small lane for want of the other */
     uint64_t large_ns;             /* when its last reply was large; 0: never */
     struct sender *chain;
 };
