@@ -270,15 +270,17 @@ void fanout_masters(struct cluster *c, const struct run *run, uint32_t index,
  * the first master; a node's own cursor 0 goes on with the next one.
  */
 #define SCAN_NODES NODES_MAX
-#define SCAN_ARGS 16
 
-/* The master with the lowest number from `number` on; NODE_NONE: none. */
-static uint16_t master_from(const struct nodes *n, uint32_t number)
+/* The first slot of the master with the lowest number from `number` on, as far
+ * as it has one; TURNSTILE_KEYLESS: there is none. */
+static uint16_t slot_from(const struct nodes *n, uint32_t number)
 {
-    for (uint32_t i = 0; i < n->master_count; i++)
-        if (n->masters[i] >= number)
-            return n->masters[i];
-    return NODE_NONE;
+    uint16_t slots[NODES_MAX];
+    uint32_t count = nodes_first_slots(n, slots);
+    for (uint32_t i = 0; i < count; i++)
+        if (n->owner[slots[i]] >= number)
+            return slots[i];
+    return TURNSTILE_KEYLESS;
 }
 
 static bool read_cursor(const char *text, size_t len, uint64_t *cursor)
@@ -308,9 +310,11 @@ static enum err turn_cursor(struct fanout *s, const char *reply, size_t len)
         return ERR_OK; /* an error, for instance */
     uint32_t node = s->node;
     if (cursor == 0) {
-        node = master_from(&s->cluster->nodes, node + 1U);
-        if (node == NODE_NONE)
+        const struct nodes *n = &s->cluster->nodes;
+        uint16_t slot = slot_from(n, node + 1U);
+        if (slot == TURNSTILE_KEYLESS)
             return ERR_OK;
+        node = n->owner[slot];
     }
     if (cursor > UINT64_MAX / SCAN_NODES - 1)
         return ERR_LIMIT;
@@ -329,24 +333,44 @@ static enum err turn_cursor(struct fanout *s, const char *reply, size_t len)
     return ERR_OK;
 }
 
-/* The same command with another cursor; malloc'ed. */
-static char *with_cursor(const struct framed *command, const char *cursor,
-                         size_t *len)
+/* The same command with another cursor, which is in the message itself:
+ * `*turned` is a view of what is returned, memory to be freed. NULL: there is
+ * none. */
+static void *with_cursor(const struct framed *command, const char *cursor,
+                         struct framed *turned)
 {
-    struct resp_arg argv[SCAN_ARGS];
     struct framed_args args;
+    struct resp_arg arg;
     uint32_t argc;
-    if (framed_args(&args, command, &argc) != ERR_OK || argc > SCAN_ARGS)
+    if (framed_args(&args, command, &argc) != ERR_OK ||
+        framed_arg(&args, &arg, NULL) != ERR_OK)
         return NULL;
-    for (uint32_t i = 0; i < argc; i++)
-        if (framed_arg(&args, &argv[i], NULL) != ERR_OK ||
-            (argv[i].data == NULL && argv[i].len > 0))
-            return NULL;
-    argv[1] = (struct resp_arg){cursor, strlen(cursor)};
-    char *data = malloc(resp_command_size(argc, argv));
-    if (data != NULL)
-        *len = resp_put_command(data, argc, argv);
-    return data;
+    size_t head = (size_t)(args.request.pos - command->data);
+    if (framed_arg(&args, &arg, NULL) != ERR_OK)
+        return NULL;
+    const char *rest = args.request.pos;
+    size_t rest_len = command->len - (size_t)(rest - command->data);
+    size_t blobs_size = command->nblobs * sizeof(struct blob);
+    size_t cursor_len = strlen(cursor);
+    char *memory = malloc(blobs_size + head + RESP_HEADER_MAX + cursor_len + 2 +
+                          rest_len);
+    if (memory == NULL)
+        return NULL;
+    char *data = memory + blobs_size, *to = data + head;
+    memcpy(data, command->data, head);
+    to += resp_put_header(to, '$', (int64_t)cursor_len);
+    memcpy(to, cursor, cursor_len);
+    memcpy(to + cursor_len, "\r\n", 2);
+    to += cursor_len + 2;
+    memcpy(to, rest, rest_len);
+    size_t len = (size_t)(to - data) + rest_len;
+    struct blob *blobs = (struct blob *)(void *)memory;
+    for (uint32_t i = 0; i < command->nblobs; i++) {
+        blobs[i] = command->blobs[i];
+        blobs[i].at = blobs[i].at - command->at + len - command->len;
+    }
+    *turned = framed_view(data, len, blobs, command->nblobs);
+    return memory;
 }
 
 static bool scan_cursor(const struct framed *command, uint64_t *cursor)
@@ -367,35 +391,37 @@ void fanout_scan(struct cluster *c, const struct run *run, uint32_t index,
     const struct nodes *n = &c->nodes;
     uint64_t cursor = 0;
     char text[24] = "0";
+    /* One that is not is refused by whoever gets it. */
     bool readable = scan_cursor(command, &cursor);
     uint32_t from = (uint32_t)(cursor % SCAN_NODES);
-    uint16_t node = master_from(n, from);
-    if (readable && node == NODE_NONE && n->master_count > 0) {
-        answer_reply(c->answers, run->req, index, 1, false, over,
-                     sizeof(over) - 1);
+    uint16_t slot = slot_from(n, from);
+    if (readable && slot == TURNSTILE_KEYLESS) {
+        if (slot_from(n, 0) != TURNSTILE_KEYLESS)
+            answer_reply(c->answers, run->req, index, 1, false, over,
+                         sizeof(over) - 1);
+        else
+            answer_fail(c->answers, run->req, index, 1, REPLY_UNAVAILABLE,
+                        "no slot of the cluster has a master; the command was "
+                        "not executed");
         return;
     }
+    uint16_t node = slot == TURNSTILE_KEYLESS ? NODE_NONE : n->owner[slot];
     /* A node that is a master no more: on with the next one. */
     if (cursor != 0 && node == from)
-        snprintf(text, sizeof(text), "%llu",
-                 (unsigned long long)(cursor / SCAN_NODES));
-    uint16_t slots[NODES_MAX], slot = TURNSTILE_KEYLESS;
-    uint32_t count = nodes_first_slots(n, slots);
-    for (uint32_t i = 0; i < count; i++)
-        if (n->owner[slots[i]] == node)
-            slot = slots[i];
-    struct fanout *s = fanout_new(c, run, index, JOIN_ONE, 1);
-    if (s == NULL)
+        snprintf(text, sizeof(text), "%" PRIu64, cursor / SCAN_NODES);
+    struct framed turned = *command;
+    void *memory = readable ? with_cursor(command, text, &turned) : NULL;
+    if (readable && memory == NULL) {
+        answer_fail(c->answers, run->req, index, 1, REPLY_UNAVAILABLE,
+                    NO_MEMORY);
         return;
-    s->scans = readable;
-    s->node = node;
-    size_t len = command->len;
-    char *data = readable ? with_cursor(command, text, &len) : NULL;
-    struct framed one =
-        framed_view(data != NULL ? data : command->data, len, NULL, 0);
-    if (readable && data == NULL)
-        s->scans = false; /* it is refused by whoever gets it */
-    send_part(s, run, 0, &one, slot, ROUTE_SHARED, false);
-    settle(s); /* NOLINT(clang-analyzer-unix.Malloc): see fanout_new */
-    free(data);
+    }
+    struct fanout *s = fanout_new(c, run, index, JOIN_ONE, 1);
+    if (s != NULL) {
+        s->scans = readable;
+        s->node = node;
+        send_part(s, run, 0, &turned, slot, ROUTE_SHARED, false);
+        settle(s); /* NOLINT(clang-analyzer-unix.Malloc): see fanout_new */
+    }
+    free(memory);
 }

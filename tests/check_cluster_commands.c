@@ -203,33 +203,76 @@ START_TEST(test_all_masters_are_asked)
 }
 END_TEST
 
-START_TEST(test_scan_walks_over_all_masters)
+#define SCANNED 300
+
+static void scan_to_the_end(const char *pattern)
 {
-    enum { MANY = 300 };
-    bool seen[MANY] = {false};
-    if (!start(_i))
-        return;
-    for (int i = 0; i < MANY; i++)
-        EXPECT(mqredis_command(mq, "SET s:%d 1", i), "OK");
-    EXPECT(mqredis_command(mq, "SET other 1"), "OK");
-    char cursor[32] = "0";
+    bool seen[SCANNED] = {false};
+    char cursor[32] = "0", count[16];
     int steps = 0, found = 0;
     do {
-        struct mqredis_reply *r = mqredis_command(
-            mq, "SCAN %s COUNT %d MATCH s:*", cursor, 10 + steps % 7);
+        snprintf(count, sizeof(count), "%d", 10 + steps % 7);
+        const char *argv[] = {"SCAN", cursor, "COUNT", count, "MATCH", pattern};
+        struct mqredis_reply *r = mqredis_command_argv(mq, 6, argv, NULL);
         ck_assert_msg(r->type == MQREDIS_ARRAY, "%s", lib_text(r));
         snprintf(cursor, sizeof(cursor), "%s", r->element[0]->str);
         const struct mqredis_reply *keys = r->element[1];
         for (size_t i = 0; i < keys->elements; i++) {
             long n = strtol(keys->element[i]->str + 2, NULL, 10);
-            ck_assert(n >= 0 && n < MANY);
+            ck_assert(n >= 0 && n < SCANNED);
             found += !seen[n];
             seen[n] = true;
         }
         mqredis_free(r);
         ck_assert_int_lt(++steps, 1000);
     } while (strcmp(cursor, "0") != 0);
-    ck_assert_int_eq(found, MANY);
+    ck_assert_int_eq(found, SCANNED);
+}
+
+static void put_keys_to_scan(void)
+{
+    for (int i = 0; i < SCANNED; i++)
+        EXPECT(mqredis_command(mq, "SET s:%d 1", i), "OK");
+    EXPECT(mqredis_command(mq, "SET other 1"), "OK");
+}
+
+START_TEST(test_scan_walks_over_all_masters)
+{
+    if (!start(_i))
+        return;
+    put_keys_to_scan();
+    scan_to_the_end("s:*");
+    cluster_scene_close();
+}
+END_TEST
+
+/* What stands behind the cursor may be anything, in a file of its own too: it
+ * arrives whole, or the connection would be out of step for everybody. */
+START_TEST(test_scan_with_large_arguments)
+{
+    static char stars[LARGE + 1], digits[LARGE + 1];
+    if (!start(_i))
+        return;
+    put_keys_to_scan();
+    memset(stars, '*', LARGE);
+    memcpy(stars, "s:", 2);
+    scan_to_the_end(stars);
+    memset(digits, '1', LARGE);
+    const char *argv[] = {"SCAN", digits};
+    EXPECT(mqredis_command_argv(mq, 2, argv, NULL), "ERR invalid cursor");
+    EXPECT(mqredis_command(mq, "SCAN nonsense MATCH %s", stars),
+           "ERR invalid cursor");
+    EXPECT(mqredis_command(mq, "SCAN 0 %s %s", stars, digits),
+           "ERR syntax error");
+    /* More arguments than anybody needs. */
+    struct mqredis_reply *r = mqredis_command(
+        mq, "SCAN 0 COUNT 1 COUNT 1 COUNT 1 COUNT 1 COUNT 1 COUNT 1 COUNT 1 "
+            "COUNT 1");
+    ck_assert_msg(r->type == MQREDIS_ARRAY && r->elements == 2 &&
+                      strtoull(r->element[0]->str, NULL, 10) % 1024 < 3,
+                  "%s", lib_text(r));
+    mqredis_free(r);
+    EXPECT(mqredis_command(mq, "ECHO step"), "step");
     cluster_scene_close();
 }
 END_TEST
@@ -589,6 +632,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, test_split_command_in_error, 0, 2);
     tcase_add_loop_test(t, test_all_masters_are_asked, 0, 2);
     tcase_add_loop_test(t, test_scan_walks_over_all_masters, 0, 2);
+    tcase_add_loop_test(t, test_scan_with_large_arguments, 0, 2);
     tcase_add_loop_test(
         t, test_other_commands_over_slots_are_refused_as_redis_does, 0, 2);
     tcase_add_loop_test(t, test_transaction_over_slots_is_refused, 0, 2);
