@@ -73,6 +73,8 @@ static bool follow(struct errand *e, const struct redirection *r)
     e->ask = NODE_NONE;
     if (e->replica)
         e->replica = e->passer.loose = false;
+    else if (e->passer.loose)
+        e->passer.slot = r->slot; /* nobody knew that it has a key */
     nodes_move_slot(&c->nodes, r->slot, node);
     refresh_want(c);
     return true;

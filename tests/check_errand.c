@@ -124,6 +124,24 @@ START_TEST(test_moved_to_nobody)
 }
 END_TEST
 
+/* A name that nobody knows (a module loaded meanwhile, say) may have a key
+ * after all, and goes where that is. */
+START_TEST(test_moved_of_what_nobody_knows)
+{
+    fake_scene_begin(2, NULL);
+    mqredis_free(mqredis_command(mq, "NONSENSE " KEY));
+    int any = asked(0) > 0 ? 0 : 1;
+    fake_cluster_calm(&nodes);
+    fake_cluster_says(&nodes, any, "-MOVED %d 127.0.0.1:%d\r\n", SLOT,
+                      port(1 - any));
+    fake_cluster_says(&nodes, 1 - any, "+here\r\n");
+    EXPECT(mqredis_command(mq, "NONSENSE " KEY), "here");
+    ck_assert_uint_eq(asked(any), 1);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
 START_TEST(test_transaction_goes_elsewhere_whole)
 {
     fake_scene_begin(2, NULL);
@@ -298,6 +316,7 @@ int main(void)
         {"moved, no host", test_moved_without_a_host, 1},
         {"moved, itself", test_moved_to_itself, 1},
         {"moved, nobody", test_moved_to_nobody, 1},
+        {"moved, unknown", test_moved_of_what_nobody_knows, 1},
         {"transaction", test_transaction_goes_elsewhere_whole, 1},
         {"blocking", test_blocking_command_is_redirected, 1},
         {"ask", test_ask, 1},
