@@ -184,8 +184,12 @@ void fanout_fail(struct fanout *s, uint32_t part, enum reply_status status,
                  const char *why)
 {
     (void)part;
-    /* What may have been executed outweighs what was not. */
-    if (s->failed == REPLY_OK || status == REPLY_LOST) {
+    bool executed = status == REPLY_TOO_BIG;
+    s->answered += executed;
+    /* What may have been executed outweighs what was not, and that what is only
+     * too long to be told. */
+    if (s->failed == REPLY_OK || status == REPLY_LOST ||
+        (s->failed == REPLY_TOO_BIG && !executed)) {
         s->failed = status;
         snprintf(s->why.text, sizeof(s->why.text), "%s", why);
     }
@@ -352,8 +356,8 @@ static void *with_cursor(const struct framed *command, const char *cursor,
     size_t rest_len = command->len - (size_t)(rest - command->data);
     size_t blobs_size = command->nblobs * sizeof(struct blob);
     size_t cursor_len = strlen(cursor);
-    char *memory = malloc(blobs_size + head + RESP_HEADER_MAX + cursor_len + 2 +
-                          rest_len);
+    char *memory =
+        malloc(blobs_size + head + RESP_HEADER_MAX + cursor_len + 2 + rest_len);
     if (memory == NULL)
         return NULL;
     char *data = memory + blobs_size, *to = data + head;

@@ -119,6 +119,33 @@ START_TEST(test_replies_that_do_not_join)
 }
 END_TEST
 
+/* A part was executed, though its reply is too long, and the other one was not:
+ * so the whole was not executed either. */
+START_TEST(test_part_too_long_and_part_not_executed)
+{
+    char text[301];
+    memset(text, 'x', 300);
+    text[300] = '\0';
+    fake_scene_begin(2, "--max-reply 200");
+    mqredis_set_timeout(mq, 500);
+    fake_cluster_says(&nodes, 0, "*1\r\n$300\r\n%s\r\n", text);
+    fake_cluster_says(&nodes, 1, "-TRYAGAIN not yet\r\n");
+    struct mqredis_reply *r = timed("KEYS *", 0, 4000);
+    ck_assert_msg(r->status == MQREDIS_LOST && r->str[0] != '\0', "%d: %s",
+                  (int)r->status, lib_text(r));
+    mqredis_free(r);
+    mqredis_set_timeout(mq, 5000);
+    fake_cluster_calm(&nodes);
+    fake_cluster_says(&nodes, 0, "*1\r\n$300\r\n%s\r\n", text);
+    fake_cluster_says(&nodes, 1, "*0\r\n");
+    r = timed("KEYS *", 0, 4000);
+    ck_assert_msg(r->status == MQREDIS_TOO_BIG, "%s", lib_text(r));
+    mqredis_free(r);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
 /* Each part for itself: one goes elsewhere, the other one again. */
 START_TEST(test_parts_are_redirected)
 {
@@ -296,6 +323,7 @@ int main(void)
         {"one too many", test_reply_too_many, 1},
         {"joins", test_replies_that_do_not_join, 1},
         {"parts", test_parts_are_redirected, 1},
+        {"parts, too long", test_part_too_long_and_part_not_executed, 1},
         {"map, overlaps", test_map_that_overlaps, 1},
         {"map, hosts", test_map_without_hosts, 1},
         {"map, none", test_no_map, 7},
