@@ -33,6 +33,7 @@ struct cluster {
     struct nodes nodes;
     struct errands errands;
     struct fanout *delivering; /* joined replies on their way */
+    size_t delivering_bytes;   /* of them */
     struct refresh refresh;
     size_t kept_bytes; /* of all errands */
     struct random_stream random;

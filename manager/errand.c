@@ -135,9 +135,10 @@ void errand_end(struct errand *e, enum reply_status status, const char *fmt,
     va_start(ap, fmt);
     vsnprintf(why.text, sizeof(why.text), fmt, ap);
     va_end(ap);
-    if (e->fanout != NULL)
+    if (e->fanout != NULL) {
+        e->fanout->collecting -= buffer_len(&e->collected);
         fanout_fail(e->fanout, e->part, status, why.text);
-    else if (e->items == NULL)
+    } else if (e->items == NULL)
         answer_fail(a, e->req, e->first, 1, status, "%s", why.text);
     else
         for (uint32_t i = 0; i < e->count; i++)

@@ -159,6 +159,25 @@ static void note_error(struct errand *e, const struct taken *part)
 
 /* ---- a single command ---- */
 
+/* Keeps a piece of a part's reply, unless that is too long: then its end is
+ * waited for. */
+static void keep_piece(struct errand *e, const struct taken *part)
+{
+    struct fanout *s = e->fanout;
+    if (e->lost != ERR_OK)
+        return;
+    if (!fanout_has_room(s, part->len))
+        e->lost = ERR_LIMIT;
+    else if (buffer_append(&e->collected, part->data, part->len) != ERR_OK)
+        e->lost = ERR_NOMEM;
+    else
+        s->collecting += part->len;
+    if (e->lost != ERR_OK) {
+        s->collecting -= buffer_len(&e->collected);
+        buffer_release(&e->collected);
+    }
+}
+
 /* A part of a fan-out: its reply is joined whole. */
 static void collect(struct errand *e, const struct taken *part)
 {
@@ -166,14 +185,12 @@ static void collect(struct errand *e, const struct taken *part)
     const char *data = part->data;
     size_t len = part->len;
     if (!part->begins || !part->ends) {
-        if (buffer_len(&e->collected) + len > c->answers->max_reply)
-            e->lost = ERR_LIMIT; /* its end is waited for */
-        else if (buffer_append(&e->collected, data, len) != ERR_OK)
-            e->lost = ERR_NOMEM;
+        keep_piece(e, part);
         if (!part->ends)
             return;
         data = buffer_head(&e->collected);
         len = buffer_len(&e->collected);
+        e->fanout->collecting -= len; /* it is gathered now, or not */
     }
     turnstile_leave(&c->turnstile, &e->passer);
     if (e->lost != ERR_OK)

@@ -59,7 +59,7 @@ static bool hand_out(struct fanout *s)
         bool last = s->told + n == s->len;
         bool lags = !reader->dead && (buffer_len(&reader->backlog) > BEHIND ||
                                       readers_tight(reader->owner, reader, n));
-        bool patient = a->now_ns < s->stall_ns || s->stall_ns == 0;
+        bool patient = !s->cut && (a->now_ns < s->stall_ns || s->stall_ns == 0);
         if (lags && patient && s->len > PIECE)
             return false;
         const char *data = s->reply + s->told;
@@ -117,12 +117,16 @@ static void finish(struct fanout *s)
     }
     if (s->reply[0] == '-')
         status_count(c->answers->status, COUNTER_error_replies, 1);
+    /* What waits for readers is bounded as any one reply is. */
+    if (c->delivering_bytes > c->answers->max_reply)
+        s->stall_ns = 1;
     if (hand_out(s)) {
         fanout_free(s);
         return;
     }
     s->next = c->delivering;
     c->delivering = s;
+    c->delivering_bytes += s->len;
 }
 
 uint64_t fanouts_tick(struct cluster *c, uint64_t now)
@@ -135,6 +139,7 @@ uint64_t fanouts_tick(struct cluster *c, uint64_t now)
         struct fanout *after = s->next;
         if (hand_out(s)) {
             *at = after;
+            c->delivering_bytes -= s->len;
             fanout_free(s);
             continue;
         }
@@ -164,6 +169,12 @@ static void settle(struct fanout *s)
 {
     if (--s->left == 0)
         finish(s);
+}
+
+bool fanout_has_room(const struct fanout *s, size_t len)
+{
+    size_t limit = s->gather.limit, kept = s->gather.kept + s->collecting;
+    return kept <= limit && len <= limit - kept;
 }
 
 void fanout_reply(struct fanout *s, uint32_t part, const char *data, size_t len)

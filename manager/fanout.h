@@ -16,6 +16,7 @@ struct fanout {
     uint32_t left;     /* parts that are not settled */
     uint32_t answered; /* parts that were answered */
     struct gather gather;
+    size_t collecting; /* bytes of replies that have come in part */
     enum reply_status failed; /* of a part; REPLY_OK: none so far */
     bool scans;               /* its reply begins with a cursor */
     uint16_t node;            /* that is scanned */
@@ -38,6 +39,9 @@ void fanout_masters(struct cluster *c, const struct run *run, uint32_t index,
                     enum route route);
 void fanout_scan(struct cluster *c, const struct run *run, uint32_t index,
                  const struct framed *command);
+
+/* Whether so many bytes more of a part's reply may be kept until its end. */
+bool fanout_has_room(const struct fanout *s, size_t len);
 
 /* A part's whole reply. */
 void fanout_reply(struct fanout *s, uint32_t part, const char *data,

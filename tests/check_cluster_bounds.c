@@ -197,6 +197,82 @@ START_TEST(test_map_is_not_asked_for_each_moved)
 }
 END_TEST
 
+/* ---- joined replies that nobody reads ---- */
+
+#define JOINED (8 << 20) /* of two values */
+
+/* Asks for two values of two nodes, and reads nothing. */
+static void ask_for_both(struct e2e_client *c, struct e2e_call *k)
+{
+    char payload[128], text[64];
+    uint32_t n;
+    snprintf(text, sizeof(text), "MGET %s %s",
+             redis_cluster_word(&cluster, 0, 0),
+             redis_cluster_word(&cluster, 1, 0));
+    size_t len = e2e_commands(payload, sizeof(payload), &n, text);
+    ck_assert(e2e_client_open(c, manager.channel) == ERR_OK);
+    ck_assert(e2e_begin(c, k, n, payload, len, 60000) == ERR_OK);
+    ck_assert(e2e_send(c, k) == ERR_OK);
+}
+
+static bool begin_with_two_values(const char *options)
+{
+    if (!cluster_scene_begin(options))
+        return false;
+    char *value = calloc(1, JOINED);
+    ck_assert_ptr_nonnull(value);
+    for (int i = 0; i < 2; i++)
+        EXPECT(
+            mqredis_set(mq, redis_cluster_word(&cluster, i, 0), value, JOINED),
+            "OK");
+    free(value);
+    return true;
+}
+
+/* Once it is cut off, nothing of it waits for its reader any more. */
+START_TEST(test_joined_reply_is_cut_off)
+{
+    struct e2e_client deaf;
+    struct e2e_call k = {0};
+    if (!begin_with_two_values("--stall-timeout 200 --reader-backlog 1m"))
+        return;
+    ask_for_both(&deaf, &k);
+    ck_assert(UNTIL(e2e_counter(&manager, COUNTER_too_big) == 1));
+    scene_balanced();
+    ck_assert_int_eq(e2e_finish(&deaf, &k), E2E_REFUSED);
+    ck_assert_uint_eq(k.ended[REPLY_TOO_BIG], 1);
+    e2e_forget(&deaf, &k);
+    e2e_client_close(&deaf);
+    cluster_scene_end();
+}
+END_TEST
+
+/* However patient it is: of replies that wait there are no more than two of the
+ * greatest, and who comes then is not waited for. */
+START_TEST(test_joined_replies_that_wait_are_bounded)
+{
+    struct e2e_client deaf[3];
+    static struct e2e_call k[3];
+    if (!begin_with_two_values("--stall-timeout 60000 --max-reply 20m"))
+        return;
+    for (int i = 0; i < 3; i++)
+        ask_for_both(&deaf[i], &k[i]);
+    ck_assert(UNTIL(e2e_counter(&manager, COUNTER_too_big) == 1));
+    int cut = 0;
+    for (int i = 0; i < 3; i++) {
+        enum e2e_end end = e2e_finish(&deaf[i], &k[i]);
+        ck_assert_msg(end == E2E_OK ? k[i].len > 2 * JOINED
+                                    : end == E2E_REFUSED,
+                      "%d: %d, %zu bytes", i, (int)end, k[i].len);
+        cut += end == E2E_REFUSED;
+        e2e_forget(&deaf[i], &k[i]);
+        e2e_client_close(&deaf[i]);
+    }
+    ck_assert_int_eq(cut, 1);
+    cluster_scene_end();
+}
+END_TEST
+
 /* ---- replacing the manager ---- */
 
 START_TEST(test_takeovers_under_load)
@@ -237,6 +313,8 @@ static Suite *suite(void)
     tcase_add_test(t, test_held_commands_are_bounded);
     tcase_add_test(t, test_held_commands_of_the_dead_are_dropped);
     tcase_add_test(t, test_map_is_not_asked_for_each_moved);
+    tcase_add_test(t, test_joined_reply_is_cut_off);
+    tcase_add_test(t, test_joined_replies_that_wait_are_bounded);
     tcase_add_test(t, test_takeovers_under_load);
     return s;
 }
