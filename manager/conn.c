@@ -600,9 +600,16 @@ uint64_t conn_tick(struct conn *c, uint64_t now)
         uint64_t next = c->pipeline.slow ? watch_slow_reader(c, now) : 0;
         if (c->state != CONN_READY)
             return c->timer_ns;
-        uint64_t silence = watch_silence(c, now);
-        return next != 0 && next < silence ? next : silence;
+        /* While a reader lags, the silence is ours. */
+        return c->pipeline.slow ? next : watch_silence(c, now);
     }
     }
     return 0;
+}
+
+uint64_t conn_tick_blocking(struct conn *c, uint64_t now)
+{
+    if (c->state != CONN_READY)
+        return conn_tick(c, now);
+    return c->pipeline.slow ? watch_slow_reader(c, now) : 0;
 }

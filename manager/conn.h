@@ -106,6 +106,10 @@ void conn_flush(struct conn *c);
  * wish). Called once each round of the loop. */
 uint64_t conn_tick(struct conn *c, uint64_t now);
 
+/* The same for a connection whose command may block: once it is ready, it may
+ * be silent as long as it likes. */
+uint64_t conn_tick_blocking(struct conn *c, uint64_t now);
+
 /* Breaks the connection for a reason: as if the peer had. */
 void conn_break(struct conn *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -323,6 +323,7 @@ static enum err prepare_side(struct routes *r, struct side_pool *pool,
     if (e != ERR_OK)
         return e;
     s->made = true;
+    s->conn.bulk = true; /* nobody else waits behind a long reply */
     if (pool->used <= (uint32_t)(s - pool->sides))
         pool->used = (uint32_t)(s - pool->sides) + 1;
     return ERR_OK;
@@ -474,8 +475,8 @@ static uint64_t tick_side(struct side *s, uint64_t now)
         conn_stop(c, "the deadline passed, its connection was closed");
         return 0;
     }
-    uint64_t next = c->state == CONN_READY ? 0 : conn_tick(c, now);
-    return sooner(next, req->deadline_ns);
+    uint64_t deadline = req->deadline_ns; /* it may be answered by the tick */
+    return sooner(conn_tick_blocking(c, now), deadline);
 }
 
 static uint64_t tick_pool(struct side_pool *pool, uint64_t now)

@@ -80,6 +80,44 @@ START_TEST(test_slow_reader_gets_all_of_it)
 }
 END_TEST
 
+/* On a connection that only one waits for, a reader that lags, and has all of
+ * it once it goes on; and one that stands still. */
+START_TEST(test_large_reply_of_a_blocking_command)
+{
+    static const char blpop[] = "BLPOP list 0";
+    char payload[64];
+    uint32_t n;
+    scene_begin(_i, "--reader-backlog 1m --stall-timeout 5000");
+    size_t len = e2e_commands(payload, sizeof(payload), &n, blpop);
+    struct mqredis *mq = large_open(&manager);
+    char *data = large_new(WAY, 1);
+    for (int i = 0; i < 3; i++)
+        ck_assert(large_is_integer(
+            mqredis_command(mq, "RPUSH list %b", data, WAY), i + 1));
+    free(data);
+    struct mqredis_reply *reply = mqredis_command(mq, "%s list 0", "BLPOP");
+    ck_assert_int_eq(reply->type, MQREDIS_ARRAY);
+    ck_assert_uint_eq(reply->element[1]->len, WAY);
+    ck_assert(large_is(reply->element[1]->str, WAY, 1));
+    mqredis_free(reply);
+    for (int stands_still = 0; stands_still < 2; stands_still++) {
+        ck_assert(e2e_begin(&client, &call, n, payload, len, TIMEOUT_MS) ==
+                  ERR_OK);
+        ck_assert(e2e_send(&client, &call) == ERR_OK);
+        if (stands_still)
+            ck_assert(UNTIL(e2e_counter(&manager, COUNTER_aborted) == 1));
+        else
+            support_sleep_ms(300);
+        ck_assert_int_eq(e2e_finish(&client, &call),
+                         stands_still ? E2E_REFUSED : E2E_OK);
+        ck_assert_uint_eq(call.ended[REPLY_TOO_BIG], (unsigned)stands_still);
+    }
+    ck_assert_int_eq(e2e_redis_integer(&redis, "LLEN list"), 0);
+    mqredis_close(mq);
+    scene_end();
+}
+END_TEST
+
 #define STALLED 8
 
 static void total_backlog(void)
@@ -253,6 +291,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 60);
     e2e_add(t, test_stalled_reply_is_cut_off);
     e2e_add(t, test_slow_reader_gets_all_of_it);
+    e2e_add(t, test_large_reply_of_a_blocking_command);
     e2e_add(t, test_many_stalled_readers_hurt_only_themselves);
     tcase_add_test(t, test_many_stalled_readers_by_tls);
     e2e_add(t, test_others_next_to_a_stopped_reader);
