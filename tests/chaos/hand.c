@@ -28,10 +28,12 @@ static uint64_t starved(int fd)
 
 struct watch_hand hand_watch_by(const struct hand *w, int sched_fd)
 {
-    return (struct watch_hand){.from_ns = clock_ns(),
-                               .starved_ns = starved(sched_fd),
-                               .stops = w->h->stops,
-                               .sched_fd = sched_fd};
+    /* In this order: a stop in between is either counted, or not waited for. */
+    struct watch_hand watch = {.sched_fd = sched_fd};
+    watch.stops = w->h->stops;
+    watch.starved_ns = starved(sched_fd);
+    watch.from_ns = clock_ns();
+    return watch;
 }
 
 struct watch_hand hand_watch(const struct hand *w)
