@@ -91,7 +91,8 @@ MANAGER_SRC := manager/answer.c manager/buffer.c manager/conn.c \
                manager/takeover.c manager/taker.c manager/target.c \
                manager/slotmap.c manager/cluster.c manager/cluster_batch.c \
                manager/cluster_refresh.c manager/errand.c \
-               manager/errand_reply.c manager/lane_choice.c \
+               manager/errand_reply.c manager/errand_order.c \
+               manager/lane_choice.c \
                manager/nodes.c manager/node_rows.c manager/seeds.c \
                manager/fanout.c \
                manager/turnstile.c \

@@ -15,11 +15,6 @@
 #define ASKING "*1\r\n$6\r\nASKING\r\n"
 #define ASKING_LEN (sizeof(ASKING) - 1)
 
-static struct errand *errand_of(struct passer *p)
-{
-    return (struct errand *)((char *)p - offsetof(struct errand, passer));
-}
-
 /* ---- memory ---- */
 
 static bool add_slab(struct errands *pool)
@@ -81,6 +76,7 @@ struct errand *errand_new(struct cluster *c, const struct run *run,
     e->taker.ops = &errand_taker;
     e->cluster = c;
     e->req = run->req;
+    e->client = run->req->client;
     e->count = count;
     e->ask = e->node = NODE_NONE;
     e->lane = run->req->lane;
@@ -459,4 +455,4 @@ static void go(void *context, struct passer *p, uint16_t way)
 }
 
 const struct turnstile_ops errand_turnstile = {
-    .target = target, .go = go, .look = look};
+    .target = target, .go = go, .look = look, .overtaken = errand_overtaken};

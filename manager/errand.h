@@ -49,7 +49,8 @@ struct errand {
     struct taker taker; /* first */
     struct passer passer;
     struct cluster *cluster;
-    struct request *req;   /* lives as long as the errand */
+    struct request *req;   /* lives as long as any of it is not answered */
+    uint64_t client;       /* its requester */
     struct fanout *fanout; /* whose part it is; NULL: it answers the request */
     struct errand *free;   /* in the pool */
     uint64_t patience_ns;  /* to be told TRYAGAIN until then; 0: was not yet */

@@ -192,7 +192,7 @@ static void collect(struct errand *e, const struct taken *part)
         len = buffer_len(&e->collected);
         e->fanout->collecting -= len; /* it is gathered now, or not */
     }
-    turnstile_leave(&c->turnstile, &e->passer);
+    turnstile_executed(&c->turnstile, &e->passer);
     if (e->lost != ERR_OK)
         fanout_fail(e->fanout, e->part, REPLY_TOO_BIG,
                     e->lost == ERR_LIMIT
@@ -222,7 +222,7 @@ static void take_one(struct errand *e, uint32_t index, const struct taken *part)
     struct request *req = e->req;
     uint32_t first = e->first;
     if (part->ends) {
-        turnstile_leave(&c->turnstile, &e->passer);
+        turnstile_executed(&c->turnstile, &e->passer);
         errand_free(e);
     }
     answer_reply(c->answers, req, first, part->ends, !part->ends, part->data,
@@ -241,7 +241,7 @@ static void come_back(struct errand *e)
             return;
         }
     }
-    turnstile_leave(t, &e->passer);
+    turnstile_executed(t, &e->passer);
     errand_free(e);
 }
 
@@ -377,7 +377,7 @@ static void lost(struct taker *t, uint32_t index, uint32_t count,
         lose_batch(e, index, count, reason);
         return;
     }
-    turnstile_leave(&e->cluster->turnstile, &e->passer);
+    turnstile_executed(&e->cluster->turnstile, &e->passer);
     errand_end(e, REPLY_LOST, LOST, reason);
 }
 

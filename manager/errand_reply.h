@@ -1,12 +1,20 @@
-/* Private to errand.c and errand_reply.c: what comes back. */
+/* Private to errand*.c: what comes back. */
 #ifndef MANAGER_ERRAND_REPLY_H
 #define MANAGER_ERRAND_REPLY_H
 
-#include "manager/taker.h"
+#include "manager/errand.h"
 
 /* In errand.units: the reply is to ASKING. */
 #define ERRAND_ASKING UINT32_MAX
 
 extern const struct taker_ops errand_taker;
+
+static inline struct errand *errand_of(struct passer *p)
+{
+    return (struct errand *)((char *)p - offsetof(struct errand, passer));
+}
+
+/* For the turnstile: see there. */
+void errand_overtaken(void *context, struct passer *held, struct passer *by);
 
 #endif

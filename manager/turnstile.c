@@ -155,6 +155,19 @@ void turnstile_leave(struct turnstile *t, struct passer *p)
         note_due(t, p->slot);
 }
 
+void turnstile_executed(struct turnstile *t, struct passer *p)
+{
+    struct passer *held =
+        t->gates[p->slot].closed && !p->loose ? t->rows[p->slot].held : NULL;
+    const struct passer *last = held != NULL ? held->prev : NULL;
+    for (struct passer *next; held != NULL && held->seq < p->seq; held = next) {
+        next = held != last ? held->next : NULL;
+        if (!held->loose)
+            t->ops->overtaken(t->context, held, p);
+    }
+    turnstile_leave(t, p);
+}
+
 void turnstile_again(struct turnstile *t, struct passer *p,
                      uint64_t not_before_ns)
 {

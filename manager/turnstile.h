@@ -51,6 +51,9 @@ struct turnstile_ops {
     /* It is held: looks whether it is to be held on. Else settles what becomes
      * of it, after turnstile_drop. */
     void (*look)(void *context, struct passer *p);
+    /* `by`, which came later, was executed while this one is held: may settle
+     * what becomes of it, after turnstile_drop. */
+    void (*overtaken)(void *context, struct passer *held, struct passer *by);
 };
 
 /* All that passing needs: keys are anywhere, and what is small stays in the
@@ -96,6 +99,9 @@ MUST_CHECK enum err turnstile_enter(struct turnstile *t, struct passer *p);
 
 /* One that passed is back for good. */
 void turnstile_leave(struct turnstile *t, struct passer *p);
+
+/* The same, and it was executed, or may have been. */
+void turnstile_executed(struct turnstile *t, struct passer *p);
 
 /* One that passed is to go again, in its old place and not before that time. */
 void turnstile_again(struct turnstile *t, struct passer *p,

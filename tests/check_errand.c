@@ -272,6 +272,51 @@ START_TEST(test_clusterdown_is_told_at_once)
 }
 END_TEST
 
+/* What two commands that are sent at once become, when the node has the first
+ * one wait and executes the second. */
+static void assert_two(const char *first, const char *second, const char *want)
+{
+    struct mqredis_request *q[2] = {mqredis_submit(mq, first),
+                                    mqredis_submit(mq, second)};
+    struct mqredis_reply *r = mqredis_wait(q[0]);
+    ck_assert_msg(strstr(r->str, want) != NULL, "%s: %s", first, r->str);
+    ck_assert_int_eq(r->status, strcmp(want, "first") == 0
+                                    ? MQREDIS_OK
+                                    : MQREDIS_UNAVAILABLE);
+    mqredis_free(r);
+    EXPECT(mqredis_wait(q[1]), "second");
+}
+
+/* Who was told to wait does not go after a later command on its key. */
+START_TEST(test_order_on_a_key)
+{
+    static const char *const words[] = {"-TRYAGAIN Multiple keys request\r\n",
+                                        "-CLUSTERDOWN The cluster is down\r\n"};
+    static const struct {
+        const char *first, *second;
+        bool together;
+    } pairs[] = {
+        {"SET " KEY " a", "SET " KEY " b", true},
+        {"MGET {" KEY "}1 {" KEY "}2", "SET {" KEY "}2 b", true},
+        {"MGET {" KEY "}1 {" KEY "}2", "SET {" KEY "}3 b", false},
+        {"SPUBLISH " KEY " a", "SPUBLISH " KEY " b", true},
+    };
+    fake_scene_begin(2, NULL);
+    for (size_t i = 0; i < 4; i++) {
+        fake_cluster_calm(&nodes);
+        fake_cluster_says(&nodes, 1, "%s", words[_i]);
+        fake_cluster_says(&nodes, 1, "+second\r\n");
+        fake_cluster_says(&nodes, 1, "+first\r\n");
+        assert_two(pairs[i].first, pairs[i].second,
+                   pairs[i].together ? "a later command on its key" : "first");
+        ck_assert_uint_eq(asked(1), pairs[i].together ? 2 : 3);
+    }
+    fake_cluster_calm(&nodes);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
 /* A master that loads says so to the worker, as one server would. */
 START_TEST(test_master_that_loads)
 {
@@ -324,6 +369,7 @@ int main(void)
         {"tryagain", test_tryagain_for_ever, 1},
         {"clusterdown", test_clusterdown_passes, 1},
         {"clusterdown, fail", test_clusterdown_is_told_at_once, 1},
+        {"order on a key", test_order_on_a_key, 2},
         {"loading", test_master_that_loads, 1},
         {"replica", test_replica_that_is_not_ready, 1},
     };

@@ -14,7 +14,8 @@ struct guest {
     int number;
     uint16_t ask; /* where it is to go for once; TURNSTILE_NOWHERE */
     bool unwanted;
-    bool lost; /* there is nowhere to go for it */
+    bool strict; /* is not to go after one that came later */
+    bool lost;   /* there is nowhere to go for it */
 };
 
 static struct turnstile *turnstile;
@@ -77,7 +78,17 @@ static void look(void *context, struct passer *p)
     dropped++;
 }
 
-static const struct turnstile_ops ops = {target, go, look};
+static void overtaken(void *context, struct passer *held, struct passer *by)
+{
+    (void)context;
+    ck_assert_uint_lt(held->seq, by->seq);
+    if (!((struct guest *)held)->strict)
+        return;
+    turnstile_drop(turnstile, held);
+    dropped++;
+}
+
+static const struct turnstile_ops ops = {target, go, look, overtaken};
 
 static void setup(void)
 {
@@ -376,6 +387,28 @@ START_TEST(test_a_full_gate)
 }
 END_TEST
 
+/* Of three that passed the second is told to wait, and the third is executed:
+ * then the second is told of it, and who came after that one is not. */
+START_TEST(test_overtaken_ones_are_told)
+{
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(enter(i, 7), ERR_OK);
+    gone_count = 0;
+    guests[1].strict = guests[3].strict = true;
+    again(1, 0);
+    ck_assert_int_eq(enter(3, 7), ERR_OK);
+    inside[0] = false;
+    turnstile_executed(turnstile, &guests[0].passer);
+    ck_assert_int_eq(dropped, 0); /* that one came first */
+    inside[2] = false;
+    turnstile_executed(turnstile, &guests[2].passer);
+    ck_assert_int_eq(dropped, 1);
+    ck_assert(!guests[1].passer.held);
+    (void)turnstile_turn(turnstile, 1);
+    WENT(0, 3);
+}
+END_TEST
+
 /* Chance: four slots, three nodes, and everything that can happen to them; `go`
  * looks at the order. */
 START_TEST(test_order_holds_by_chance)
@@ -456,6 +489,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_loose_ones_hold_up_nobody);
     tcase_add_test(t, test_one_that_does_not_go);
     tcase_add_test(t, test_a_full_gate);
+    tcase_add_test(t, test_overtaken_ones_are_told);
     tcase_add_loop_test(t, test_order_holds_by_chance, 0, 8);
     suite_add_tcase(s, t);
     return s;
