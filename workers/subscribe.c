@@ -19,6 +19,7 @@
 /* A look at the stream without a wake-up: see mqredis_stream_fd. */
 #define LOOK_MS 1000
 #define RENEW_SLICE_MS 200
+#define RENEW_SLICE_MAX_MS 1600
 
 /* A signal's handler knows nothing but globals. */
 static volatile sig_atomic_t stopped;
@@ -131,12 +132,16 @@ static bool renew(struct worker *w, struct mqredis_stream *s,
     worker_say(w, 0, "%.*s: subscribing again", (int)end->len, end->data);
     uint64_t end_ns = clock_deadline(w->options->timeout_ms);
     enum mqredis_status status;
+    int slice_ms = RENEW_SLICE_MS;
     do {
-        /* In slices: a signal is not to wait for a manager. */
-        int slice = clock_poll_ms(end_ns, RENEW_SLICE_MS);
-        status = mqredis_stream_renew(s, slice, &error);
-    } while (status == MQREDIS_UNAVAILABLE && !stopped &&
-             (end_ns == 0 || clock_ns() < end_ns));
+        /* In slices: a signal is not to wait for a manager. Where one is there,
+         * and Redis does not confirm so soon, they get longer. */
+        status =
+            mqredis_stream_renew(s, clock_poll_ms(end_ns, slice_ms), &error);
+        if (status == MQREDIS_EXPIRED && slice_ms < RENEW_SLICE_MAX_MS)
+            slice_ms *= 2;
+    } while ((status == MQREDIS_UNAVAILABLE || status == MQREDIS_EXPIRED) &&
+             !stopped && (end_ns == 0 || clock_ns() < end_ns));
     if (status != MQREDIS_OK && !stopped)
         worker_say(w, exit_code_of(status), "%s", error.text);
     return status == MQREDIS_OK;
