@@ -4,6 +4,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "ipc/clock.h"
 #include "tests/lib.h"
@@ -284,6 +287,77 @@ START_TEST(test_descriptor_mode_never_sleeps_on_a_full_queue)
 }
 END_TEST
 
+/* What happens just before the library looks at its descriptors, once. */
+static void (*before_look)(void);
+
+int epoll_wait(int fd, struct epoll_event *events, int most, int timeout_ms)
+{
+    void (*happens)(void) = before_look;
+    before_look = NULL;
+    if (happens != NULL)
+        happens();
+    return (int)syscall(SYS_epoll_pwait, fd, events, most, timeout_ms, NULL, 0);
+}
+
+static struct e2e_manager full;
+static uint64_t taken_before;
+
+static void empty_the_queue(void)
+{
+    kill(full.pid, SIGCONT);
+    ck_assert(UNTIL(e2e_counter(&full, COUNTER_taken) > taken_before));
+}
+
+/* The queue was full at the last try to send, and is not when the descriptors
+ * are looked at: who then sleeps must be woken, though no answer is due. */
+START_TEST(test_descriptor_tells_of_a_place_that_came_in_between)
+{
+    struct e2e_redis r;
+    e2e_start(&r, &full, _i, "--capacity 1");
+    struct mqredis *other = lib_open(&full);
+    struct mqredis *mq = lib_open(&full);
+    struct pollfd p = {.fd = mqredis_fd(mq), .events = POLLIN};
+    mqredis_set_timeout(mq, -1);
+    ck_assert_ptr_null(mqredis_wait_any(mq, 0));
+    taken_before = e2e_counter(&full, COUNTER_taken);
+    support_stop(full.pid);
+    struct mqredis_request *fills = mqredis_submit(other, "PING");
+    mqredis_flush(other);
+    struct mqredis_request *q = mqredis_submit(mq, "INCR n");
+    before_look = empty_the_queue;
+    ck_assert_ptr_null(mqredis_wait_any(mq, 0));
+    ck_assert(before_look == NULL);
+    ck_assert_int_eq(poll(&p, 1, (int)support_wait_ms()), 1);
+    ck_assert_ptr_eq(next_by_fd(mq, p.fd), q);
+    EXPECT(mqredis_wait(q), "1");
+    EXPECT(mqredis_wait(fills), "PONG");
+    mqredis_close(mq);
+    mqredis_close(other);
+}
+END_TEST
+
+START_TEST(test_descriptor_tells_of_room_that_a_cancelled_request_left)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = lib_open(&m);
+    struct pollfd p = {.fd = mqredis_fd(mq), .events = POLLIN};
+    mqredis_set_timeout(mq, -1);
+    mqredis_set_window(mq, 1);
+    struct mqredis_request *blocks = mqredis_submit(mq, "BLPOP list 0");
+    mqredis_flush(mq);
+    struct mqredis_request *q = mqredis_submit(mq, "INCR n");
+    ck_assert_ptr_null(mqredis_wait_any(mq, 0));
+    ck_assert_uint_eq(mqredis_unsent(mq), 1);
+    mqredis_cancel(blocks);
+    ck_assert_int_eq(poll(&p, 1, (int)support_wait_ms()), 1);
+    ck_assert_ptr_eq(next_by_fd(mq, p.fd), q);
+    EXPECT(mqredis_wait(q), "1");
+    mqredis_close(mq);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("lib_async");
@@ -303,6 +377,8 @@ int main(void)
     e2e_add(calls, test_descriptor_drives_a_poll_loop);
     e2e_add(calls, test_descriptor_tells_deadlines_and_death);
     e2e_add(calls, test_descriptor_mode_never_sleeps_on_a_full_queue);
+    e2e_add(calls, test_descriptor_tells_of_a_place_that_came_in_between);
+    e2e_add(calls, test_descriptor_tells_of_room_that_a_cancelled_request_left);
     suite_add_tcase(s, calls);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);

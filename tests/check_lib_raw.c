@@ -381,6 +381,53 @@ START_TEST(test_a_stream_that_is_refused_or_has_no_manager)
 }
 END_TEST
 
+/* Looks until the descriptor has nothing to tell; false: it always has. */
+static bool falls_silent(struct mqredis *mq, struct pollfd *p)
+{
+    for (int i = 0; i < 10; i++) {
+        ck_assert_ptr_null(mqredis_wait_any(mq, 0));
+        if (poll(p, 1, 0) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Its pipe has served a request before, and is readable as long as the stream
+ * is not read; later its manager is one that was left. */
+START_TEST(test_a_stream_is_no_matter_of_the_handle)
+{
+    const char *name = "a";
+    struct e2e_redis r;
+    struct e2e_manager m, next_one;
+    struct mqredis_error why;
+    e2e_start(&r, &m, _i, NULL);
+    struct mqredis *mq = open_handle(&m);
+    struct pollfd p = {.fd = mqredis_fd(mq), .events = POLLIN};
+    struct mqredis_request *q = submit(mq, incr, 1, 0);
+    ck_assert(mqredis_wait_done(q, support_wait_ms()));
+    mqredis_cancel(q);
+    struct mqredis_stream *s =
+        mqredis_stream_open(mq, MQREDIS_TOPIC_CHANNEL, 1, &name, NULL, &why);
+    ck_assert_msg(s != NULL, "%s", why.text);
+    ck_assert_int_eq(next(s).type, MQREDIS_SUBSCRIBED);
+    ck_assert_str_eq(e2e_redis_ask(&r, "PUBLISH a hello"), ":1\r\n");
+    struct pollfd stream = {.fd = mqredis_stream_fd(s), .events = POLLIN};
+    ck_assert_int_eq(poll(&stream, 1, (int)support_wait_ms()), 1);
+    ck_assert(falls_silent(mq, &p));
+    ck_assert_int_eq(next(s).type, MQREDIS_MESSAGE);
+    e2e_manager_kill(&m);
+    ck_assert(e2e_guardian_gone(&m));
+    ck_assert_int_eq(next(s).type, MQREDIS_END);
+    e2e_manager_start(&next_one, m.channel, e2e_uri(&r), NULL);
+    struct mqredis_reply *reply = mqredis_command(mq, "PING");
+    ck_assert_int_eq(reply->type, MQREDIS_STATUS);
+    mqredis_free(reply);
+    ck_assert(falls_silent(mq, &p));
+    mqredis_close(mq);
+    ck_assert_int_eq(e2e_manager_stop(&next_one), 0);
+}
+END_TEST
+
 /* A loop that flushes by itself is woken by answers alone, and by time. */
 START_TEST(test_a_loop_that_flushes_by_itself)
 {
@@ -433,6 +480,7 @@ static Suite *raw_suite(void)
     tcase_add_test(t, test_info_tells_protocol_and_database);
     e2e_add(t, test_a_loop_that_flushes_by_itself);
     e2e_add(t, test_a_stream_without_waiting);
+    e2e_add(t, test_a_stream_is_no_matter_of_the_handle);
     e2e_add(t, test_a_stream_waits_for_a_place_in_the_queue);
     e2e_add(t, test_a_stream_that_is_refused_or_has_no_manager);
     suite_add_tcase(s, t);

@@ -326,6 +326,10 @@ void watch_queue(struct mqredis *mq, bool on);
 /* Makes mqredis_fd readable. */
 void signal_events(struct mqredis *mq);
 
+/* The same, if something is unsent that may go now: it is sent by whoever
+ * comes because of that. */
+void signal_unsent(struct mqredis *mq);
+
 /* Sees to it that mqredis_fd is readable when something is out of time. */
 void arm_timer(struct mqredis *mq);
 

@@ -415,6 +415,7 @@ static void give_up(struct mqredis *mq, struct mqredis_request *r)
     mq->async_flights--;
     f->failed = true;
     flight_land(mq, f, NULL);
+    signal_unsent(mq);
     pthread_cond_broadcast(&mq->changed);
 }
 

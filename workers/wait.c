@@ -94,6 +94,12 @@ void signal_events(struct mqredis *mq)
     mq->signalled = write(mq->event_fd, &one, sizeof(one)) == sizeof(one);
 }
 
+void signal_unsent(struct mqredis *mq)
+{
+    if (mq->events && mq->unsent.first != NULL)
+        signal_events(mq);
+}
+
 static void clear_events(struct mqredis *mq)
 {
     uint64_t count;
@@ -171,6 +177,7 @@ static void land(struct mqredis *mq, struct flight *f,
     flight_list_remove(&mq->flights, f);
     mq->async_flights--;
     flight_land(mq, f, failure);
+    signal_unsent(mq); /* there is room in the window */
     pthread_cond_broadcast(&mq->changed);
 }
 
@@ -232,11 +239,21 @@ static void take_event(struct mqredis *mq, const struct epoll_event *ev)
             return;
         }
     }
-    /* A link without flights: nobody needs to know, the next use will. */
+    const struct flight *unsent = mq->unsent.first;
+    if (unsent != NULL && unsent->slot.fd == fd)
+        return; /* its answer overtook the thread that is sending it */
     if (mq->link != NULL && mq->link->tx.receiver_fd == fd)
+        /* Without flights nobody needs to know: the next use will. */
         unwatch_link(mq, mq->link);
-    if (mq->link != NULL && mq->queue_watched && mq->link->tx.mq == fd)
+    else if (mq->link != NULL && mq->queue_watched && mq->link->tx.mq == fd)
         watch_queue(mq, false);
+    else
+        /* Of a link that was left, or a pipe that a stream or a synchronous
+         * call has now. */
+        unwatch(mq, fd);
+    /* A place in the queue, or nobody to wait for: the word is taken from the
+     * descriptor, and may have come after the last try to send. */
+    signal_unsent(mq);
 }
 
 static void expire(struct mqredis *mq)
