@@ -249,6 +249,39 @@ END_TEST
 
 /* ---- cancelling ---- */
 
+static void *run_flush(void *arg)
+{
+    mqredis_flush(arg);
+    return NULL;
+}
+
+/* By one thread, while another is asleep on the full queue with it: it is sent
+ * then, and holds no connection for who left. */
+START_TEST(test_cancelled_while_it_is_being_sent)
+{
+    struct e2e_redis r;
+    struct e2e_manager m;
+    pthread_t id;
+    e2e_start(&r, &m, _i, "--capacity 1");
+    struct mqredis *other = open_handle(&m);
+    struct mqredis *mq = open_handle(&m);
+    mqredis_set_timeout(mq, -1);
+    support_stop(m.pid);
+    struct mqredis_request *fills = mqredis_submit(other, "PING");
+    mqredis_flush(other);
+    struct mqredis_request *q = mqredis_submit(mq, "BLPOP list 0");
+    ck_assert_int_eq(pthread_create(&id, NULL, run_flush, mq), 0);
+    support_sleep_ms(100);
+    mqredis_cancel(q);
+    kill(m.pid, SIGCONT);
+    pthread_join(id, NULL);
+    mqredis_free(mqredis_wait(fills));
+    ck_assert_msg(UNTIL(e2e_balanced(&m)), "%s", e2e_books(&m));
+    mqredis_close(mq);
+    mqredis_close(other);
+}
+END_TEST
+
 static long resident_kb(void)
 {
     char text[256] = "";
@@ -475,6 +508,7 @@ int main(void)
     e2e_add(stress, test_requests_stay_with_the_parent);
     e2e_add(stress, test_threads_share_a_handle);
     e2e_add(stress, test_waiting_thread_holds_up_no_other);
+    e2e_add(stress, test_cancelled_while_it_is_being_sent);
     e2e_add(stress, test_cancelled_requests_leave_no_trace);
     e2e_add(stress, test_out_of_descriptors_is_an_error_and_passes);
 #if !SUPPORT_SANITIZED

@@ -31,6 +31,32 @@ static void return_slot(struct flight *f)
     f->slot.fd = -1;
 }
 
+/* Nobody waits for a flight that was sent: its pipe goes, and with it the only
+ * way for the reply. */
+static void drop_sent(struct mqredis *mq, struct flight *f)
+{
+    flight_list_remove(&mq->flights, f);
+    mq->async_flights--;
+    f->failed = true;
+    flight_land(mq, f, NULL);
+    signal_unsent(mq);
+    pthread_cond_broadcast(&mq->changed);
+}
+
+/* From now on it is known to all. Meanwhile other threads may have cancelled
+ * what is in it, or seen the end of a manager that nobody waited for. */
+static void note_sent(struct mqredis *mq, struct flight *f)
+{
+    flight_list_remove(&mq->unsent, f);
+    f->state = FLIGHT_SENT;
+    flight_list_add(&mq->flights, f);
+    mq->async_flights++;
+    if (f->live == 0)
+        drop_sent(mq, f);
+    else if (!f->link->watched)
+        (void)!watch_flight(mq, f); /* without, its deadline tells */
+}
+
 static bool reached(uint64_t until_ns)
 {
     return until_ns != 0 && clock_ns() >= until_ns;
@@ -69,10 +95,7 @@ static bool send_first(struct mqredis *mq, struct flight *f, bool sleep,
         return true;
     }
     if (e == ERR_OK) {
-        flight_list_remove(&mq->unsent, f);
-        f->state = FLIGHT_SENT;
-        flight_list_add(&mq->flights, f);
-        mq->async_flights++;
+        note_sent(mq, f);
         return true;
     }
     return_slot(f);
@@ -410,13 +433,7 @@ static void give_up(struct mqredis *mq, struct mqredis_request *r)
     f->given_up = true;
     if (f->live > 0 || f->state != FLIGHT_SENT)
         return;
-    /* Nobody waits: the pipe goes, and with it the only way for the reply. */
-    flight_list_remove(&mq->flights, f);
-    mq->async_flights--;
-    f->failed = true;
-    flight_land(mq, f, NULL);
-    signal_unsent(mq);
-    pthread_cond_broadcast(&mq->changed);
+    drop_sent(mq, f);
 }
 
 void mqredis_cancel(struct mqredis_request *request)
