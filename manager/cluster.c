@@ -58,9 +58,10 @@ enum err cluster_new(struct cluster **cluster, struct loop *loop,
     nodes_init(&c->nodes);
     turnstile_init(&c->turnstile, &errand_turnstile, c, options->max_held,
                    options->max_held_bytes);
-    c->refresh.map = malloc(sizeof(*c->refresh.map));
+    c->refresh.map = calloc(1, sizeof(*c->refresh.map));
+    c->refresh.spare = malloc(sizeof(*c->refresh.spare));
     enum err e = random_stream_init(&c->random);
-    if (e == ERR_OK && c->refresh.map == NULL)
+    if (c->refresh.map == NULL || c->refresh.spare == NULL)
         e = ERR_NOMEM;
     if (e == ERR_OK)
         e = keyspecs_new(&c->keyspecs);
@@ -86,6 +87,7 @@ void cluster_free(struct cluster *c)
     errands_release(&c->errands);
     keyspecs_free(c->keyspecs);
     free(c->refresh.map);
+    free(c->refresh.spare);
     free(c);
 }
 

@@ -12,16 +12,17 @@
 
 /* When the map is asked for; see cluster_refresh.c. */
 struct refresh {
-    struct slotmap *map;  /* what was read last */
-    bool came;            /* and is to be adopted */
-    bool wanted;          /* as soon as may be */
-    struct node *asked;   /* whose answer is due; NULL: nobody's */
-    uint64_t asked_ns;    /* when */
-    uint64_t last_ns;     /* somebody was asked, or was to be */
-    uint64_t earliest_ns; /* not before */
-    uint64_t regular_ns;  /* at the latest */
-    uint64_t turn;        /* whom to ask */
-    bool have;            /* one has come */
+    struct slotmap *map;   /* what was read last; empty at first */
+    struct slotmap *spare; /* to read into */
+    bool came;             /* and is to be adopted */
+    bool wanted;           /* as soon as may be */
+    struct node *asked;    /* whose answer is due; NULL: nobody's */
+    uint64_t asked_ns;     /* when */
+    uint64_t last_ns;      /* somebody was asked, or was to be */
+    uint64_t earliest_ns;  /* not before */
+    uint64_t regular_ns;   /* at the latest */
+    uint64_t turn;         /* whom to ask */
+    bool have;             /* one has come */
 };
 
 struct cluster {
@@ -58,6 +59,8 @@ static inline uint64_t cluster_sooner(uint64_t a, uint64_t b)
 
 /* Something says that the map is old. */
 void refresh_want(struct cluster *c);
+/* Whether the owner or a map has named that node. */
+bool refresh_knows(const struct cluster *c, const char *host, uint16_t port);
 /* For nodes_init: a node has answered. */
 void refresh_mapped(void *context, struct node *node, const char *reply,
                     size_t len);

@@ -23,6 +23,20 @@ void refresh_want(struct cluster *c)
     c->refresh.wanted = true;
 }
 
+bool refresh_knows(const struct cluster *c, const char *host, uint16_t port)
+{
+    const struct seeds *seeds = c->options.seeds;
+    const struct slotmap *map = c->refresh.map;
+    for (uint32_t i = 0; i < seeds->count; i++)
+        if (seeds->list[i].port == port &&
+            strcmp(seeds->list[i].host, host) == 0)
+            return true;
+    for (uint32_t i = 0; i < map->count; i++)
+        if (map->nodes[i].port == port && strcmp(map->nodes[i].host, host) == 0)
+            return true;
+    return false;
+}
+
 static void complain(struct cluster *c, struct node *node, const char *reply,
                      size_t len)
 {
@@ -60,12 +74,12 @@ void refresh_mapped(void *context, struct node *node, const char *reply,
     r->wanted = true;
     if (len == 0 || c->stopping)
         return;
-    enum err e = slotmap_parse(r->map, reply, len, node->options.uri.host);
+    enum err e = slotmap_parse(r->spare, reply, len, node->options.uri.host);
     if (e != ERR_OK) {
         complain(c, node, reply, len);
         return;
     }
-    if (r->map->served == 0) {
+    if (r->spare->served == 0) {
         /* A node that has forgotten its cluster, or was never in one. */
         static struct log_limit limit;
         if (!r->have && log_limit_pass(&limit, 1))
@@ -74,6 +88,9 @@ void refresh_mapped(void *context, struct node *node, const char *reply,
                      node->options.uri.host, node->options.uri.port);
         return;
     }
+    struct slotmap *read = r->spare;
+    r->spare = r->map;
+    r->map = read;
     r->wanted = false;
     r->came = true;
     status_count(c->answers->status, COUNTER_map_refreshes, 1);
@@ -140,8 +157,12 @@ static void ask(struct cluster *c, uint64_t now)
     }
     r->wanted = true;
     const struct seeds *seeds = c->options.seeds;
-    for (uint32_t i = 0; i < seeds->count; i++)
-        (void)nodes_get(&c->nodes, seeds->list[i].host, seeds->list[i].port);
+    for (uint32_t i = 0; i < seeds->count; i++) {
+        struct node *seed =
+            nodes_get(&c->nodes, seeds->list[i].host, seeds->list[i].port);
+        if (seed != NULL)
+            seed->known = true;
+    }
 }
 
 uint64_t refresh_tick(struct cluster *c, uint64_t now)

@@ -52,10 +52,25 @@ static bool may_wait(struct errand *e)
     return now < e->patience_ns;
 }
 
+/* MOVED to where nobody is known: a node that has joined, of which the map will
+ * tell; or a script has said it, and then neither may a slot go there nor our
+ * password. */
+static bool ask_the_map(struct errand *e)
+{
+    if (!may_wait(e))
+        return false;
+    status_count(e->cluster->answers->status, COUNTER_moved, 1);
+    refresh_want(e->cluster);
+    not_before(e, backoff(e));
+    return true;
+}
+
 /* MOVED and ASK: where to. */
 static bool follow(struct errand *e, const struct redirection *r)
 {
     struct cluster *c = e->cluster;
+    if (r->kind == REDIRECT_MOVED && !refresh_knows(c, r->host, r->port))
+        return ask_the_map(e);
     struct node *node = nodes_get(&c->nodes, r->host, r->port);
     if (node == NULL || e->hops == HOPS_MAX)
         return false;
@@ -71,6 +86,7 @@ static bool follow(struct errand *e, const struct redirection *r)
     }
     status_count(c->answers->status, COUNTER_moved, 1);
     e->ask = NODE_NONE;
+    node->known = true;
     if (e->replica)
         e->replica = e->passer.loose = false;
     else if (e->passer.loose)

@@ -16,7 +16,7 @@ struct fanout {
     uint32_t left;     /* parts that are not settled */
     uint32_t answered; /* parts that were answered */
     struct gather gather;
-    size_t collecting; /* bytes of replies that have come in part */
+    size_t collecting;        /* bytes of replies that have come in part */
     enum reply_status failed; /* of a part; REPLY_OK: none so far */
     bool scans;               /* its reply begins with a cursor */
     uint16_t node;            /* that is scanned */

@@ -208,6 +208,7 @@ bool nodes_adopt(struct nodes *n, const struct slotmap *map, uint64_t now)
         struct node *node = nodes_get(n, m->host, m->port);
         if (node == NULL)
             continue;
+        node->known = true;
         numbers[i] = node->number;
         roles[node->number] = master ? NODE_MASTER : NODE_REPLICA;
     }
@@ -308,7 +309,8 @@ struct node *nodes_to_ask(const struct nodes *n, uint64_t from,
     struct node *silent = NULL;
     for (uint32_t i = 0; i < n->used; i++) {
         struct node *node = n->all[(from + i) % n->used];
-        if (node == NULL || !node_ready(node) || node->map_asked)
+        if (node == NULL || !node_ready(node) || node->map_asked ||
+            !node->known)
             continue;
         uint64_t since = node_silent_since(node);
         if (since == 0 || since > silent_ns)

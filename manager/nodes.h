@@ -40,6 +40,7 @@ struct node {
     uint32_t slots;          /* that it serves */
     struct node_place place; /* in the status file */
     bool tried;              /* its connection has come up or failed once */
+    bool known;              /* from the owner or a map: it is asked for one */
     uint64_t unused_ns;  /* since when it is on no map and idle; 0: it is not */
     uint64_t demoted_ns; /* when another one was made master in its place */
     struct capture map;  /* what it says of the cluster */

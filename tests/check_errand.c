@@ -124,6 +124,50 @@ START_TEST(test_moved_to_nobody)
 }
 END_TEST
 
+static void follow_to_the_stranger(void)
+{
+    fake_cluster_calm(&nodes);
+    fake_cluster_says(&nodes, 1, "-MOVED %d 127.0.0.1:%d\r\n", SLOT, port(2));
+    fake_cluster_says(&nodes, 1, "+at last\r\n");
+    EXPECT(mqredis_command(mq, "EVAL script 1 " KEY), "at last");
+}
+
+/* A node that is on no map gets no slot, and is not asked for the map, whoever
+ * names it: a script can say MOVED and ASK, too. */
+START_TEST(test_moved_to_a_stranger)
+{
+    char map[512];
+    fake_cluster_start(&nodes, 3);
+    snprintf(map, sizeof(map),
+             "*2\r\n"
+             "*3\r\n:0\r\n:8191\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n"
+             "*3\r\n:8192\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n",
+             port(0), port(1));
+    /* That one says that all is its own. */
+    fake_cluster_map(&nodes, 0, "%s", map);
+    fake_cluster_map(&nodes, 1, "%s", map);
+    fake_cluster_map(&nodes, 2,
+                     "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n"
+                     ":%d\r\n",
+                     port(2));
+    nodes.nodes->count = 2; /* to be named */
+    fake_scene_begin(2, NULL);
+    follow_to_the_stranger();
+    EXPECT(mqredis_command(mq, "GET " KEY), "at last");
+    ck_assert_uint_eq(asked(2), 0);
+    fake_cluster_calm(&nodes);
+    fake_cluster_says(&nodes, 1, "-ASK %d 127.0.0.1:%d\r\n", SLOT, port(2));
+    EXPECT(mqredis_command(mq, "EVAL script 1 " KEY), "node 2");
+    unsigned maps = fake_cluster_maps(&nodes);
+    ck_assert(UNTIL(
+        (follow_to_the_stranger(), fake_cluster_maps(&nodes) > maps + 3)));
+    ck_assert_uint_eq(nodes.nodes->node[2].maps, 0);
+    ck_assert_uint_eq(asked(2), 1);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
 /* A name that nobody knows (a module loaded meanwhile, say) may have a key
  * after all, and goes where that is. */
 START_TEST(test_moved_of_what_nobody_knows)
@@ -361,6 +405,7 @@ int main(void)
         {"moved, no host", test_moved_without_a_host, 1},
         {"moved, itself", test_moved_to_itself, 1},
         {"moved, nobody", test_moved_to_nobody, 1},
+        {"moved, stranger", test_moved_to_a_stranger, 1},
         {"moved, unknown", test_moved_of_what_nobody_knows, 1},
         {"transaction", test_transaction_goes_elsewhere_whole, 1},
         {"blocking", test_blocking_command_is_redirected, 1},
