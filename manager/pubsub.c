@@ -57,9 +57,10 @@ static void subscribe(struct pubsub *p, struct request *req,
     for (uint32_t i = 0; i < names; i++) {
         struct resp_arg name;
         struct topic *t = NULL;
-        enum err e = resp_request_arg(args, &name);
-        bool large = e == ERR_OK && name.data == NULL && name.len > 0;
-        if (e == ERR_OK && !large)
+        /* The framing was checked: what cannot be read here comes by a file. */
+        bool large = resp_request_arg(args, &name) != ERR_OK ||
+                     (name.data == NULL && name.len > 0);
+        if (!large)
             t = find_or_add(p, kind, &name);
         if (t == NULL) {
             member_refuse(p, m, large ? REPLY_INVALID : REPLY_UNAVAILABLE,

@@ -93,6 +93,8 @@ START_TEST(test_lies_about_a_payload_are_refused)
         {"the command's name", PAYLOAD, 1, "*1\r\n@4\r\n", 4, E2E_REFUSED},
         {"half of CLIENT REPLY OFF", PAYLOAD, 1,
          "*3\r\n$6\r\nCLIENT\r\n@5\r\n$3\r\nOFF\r\n", 5, E2E_REFUSED},
+        {"the name of a stream", PAYLOAD | MESSAGE_STREAM, 1,
+         "*3\r\n$9\r\nSUBSCRIBE\r\n@5\r\n$1\r\na\r\n", 5, E2E_REFUSED},
         {"a leading zero", PAYLOAD, 1, "*2\r\n$3\r\nGET\r\n@05\r\n", 5,
          E2E_REFUSED},
         {"a sign", PAYLOAD, 1, "*2\r\n$3\r\nGET\r\n@-5\r\n", 5, E2E_REFUSED},
