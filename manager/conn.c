@@ -571,7 +571,7 @@ static uint64_t watch_silence(struct conn *c, uint64_t now)
     c->read_ns = now;
     if (conn_append(c, &ping) == ERR_OK)
         conn_flush(c);
-    return now + silence;
+    return c->state == CONN_READY ? now + silence : c->timer_ns;
 }
 
 uint64_t conn_tick(struct conn *c, uint64_t now)
