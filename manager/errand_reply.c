@@ -72,7 +72,17 @@ static bool follow(struct errand *e, const struct redirection *r)
     if (r->kind == REDIRECT_MOVED && !refresh_knows(c, r->host, r->port))
         return ask_the_map(e);
     struct node *node = nodes_get(&c->nodes, r->host, r->port);
-    if (node == NULL || e->hops == HOPS_MAX)
+    if (node == NULL)
+        return false;
+    if (r->kind == REDIRECT_ASK && node_down(node) &&
+        c->options.base->keep_unsent && may_wait(e)) {
+        /* Half of the slot's keys are there: until it is back nobody else can
+         * tell more. */
+        status_count(c->answers->status, COUNTER_ask, 1);
+        not_before(e, backoff(e));
+        return true;
+    }
+    if (e->hops == HOPS_MAX)
         return false;
     if (!e->redirected && ++e->hops > HOPS_AT_ONCE) {
         if (e->tries > HOPS_TRIES_MAX)
@@ -305,6 +315,8 @@ static void take_of_batch(struct errand *e, uint32_t unit,
     }
     if (tell)
         note_error(e, part);
+    if (tell && part->ends && e->redirected)
+        errand_overtaken_within(e, item);
     /* With its last answer the request is gone, and this errand before it. */
     if (part->ends && --e->due == 0)
         come_back(e);

@@ -17,4 +17,8 @@ static inline struct errand *errand_of(struct passer *p)
 /* For the turnstile: see there. */
 void errand_overtaken(void *context, struct passer *held, struct passer *by);
 
+/* The same among the commands of a batch: `by` was executed, and is about to be
+ * told. */
+void errand_overtaken_within(struct errand *e, const struct errand_item *by);
+
 #endif

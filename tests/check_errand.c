@@ -247,20 +247,31 @@ START_TEST(test_ask)
 END_TEST
 
 /* The owner is asked again, who says better or says it 16 times. */
+/* The keys that are not at the one node are at the other, which is away: it is
+ * waited for, or that is said. */
 START_TEST(test_ask_nobody)
 {
-    fake_scene_begin(2, NULL);
+    fake_scene_begin(2, _i == 0 ? NULL : "--when-down fail");
     int closed = support_free_port();
     fake_cluster_says(&nodes, 1, "-ASK %d 127.0.0.1:%d\r\n", SLOT, closed);
     fake_cluster_says(&nodes, 1, "+at last\r\n");
     EXPECT(mqredis_command(mq, "GET " KEY), "at last");
     fake_cluster_calm(&nodes);
     fake_cluster_says(&nodes, 1, "-ASK %d 127.0.0.1:%d\r\n", SLOT, closed);
-    struct mqredis_reply *r = timed("GET " KEY, 0, 5500);
-    ck_assert_msg(r->type == MQREDIS_ERROR && strncmp(r->str, "ASK ", 4) == 0,
-                  "%s", lib_text(r));
+    mqredis_set_timeout(mq, _i == 0 ? 1000 : 10000);
+    struct mqredis_reply *r = timed("GET " KEY, _i == 0 ? 900 : 0, 5500);
+    if (_i == 0) {
+        ck_assert_msg(r->status == MQREDIS_EXPIRED, "%s", lib_text(r));
+        ck_assert_uint_gt(asked(1), 3);
+        ck_assert_uint_le(asked(1), 30);
+    } else {
+        ck_assert_msg(r->type == MQREDIS_ERROR &&
+                          strncmp(r->str, "ASK ", 4) == 0,
+                      "%s", lib_text(r));
+        ck_assert_uint_eq(asked(1), 17);
+    }
     mqredis_free(r);
-    ck_assert_uint_eq(asked(1), 17);
+    mqredis_set_timeout(mq, 5000);
     assert_serves();
     fake_scene_end();
 }
@@ -355,6 +366,26 @@ START_TEST(test_order_on_a_key)
                    pairs[i].together ? "a later command on its key" : "first");
         ck_assert_uint_eq(asked(1), pairs[i].together ? 2 : 3);
     }
+    /* The same within a batch. */
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    fake_cluster_calm(&nodes);
+    fake_cluster_says(&nodes, 1, "%s", words[_i]);
+    fake_cluster_says(&nodes, 1, "+second\r\n");
+    fake_cluster_says(&nodes, 1, "%s", words[_i]);
+    fake_cluster_says(&nodes, 1, "+fourth\r\n");
+    fake_cluster_says(&nodes, 1, "+third\r\n");
+    mqredis_batch_add(b, "SET " KEY " a");
+    mqredis_batch_add(b, "GET " KEY);
+    mqredis_batch_add(b, "MGET {" KEY "}1 {" KEY "}2");
+    mqredis_batch_add(b, "GET {" KEY "}3");
+    struct mqredis_reply *r = mqredis_wait(mqredis_batch_submit(b));
+    ck_assert_uint_eq(r->elements, 4);
+    ck_assert_int_eq(r->element[0]->status, MQREDIS_UNAVAILABLE);
+    ck_assert_str_eq(r->element[1]->str, "second");
+    ck_assert_str_eq(r->element[2]->str, "third");
+    ck_assert_str_eq(r->element[3]->str, "fourth");
+    ck_assert_uint_eq(asked(1), 5);
+    mqredis_free(r);
     fake_cluster_calm(&nodes);
     assert_serves();
     fake_scene_end();
@@ -410,7 +441,7 @@ int main(void)
         {"transaction", test_transaction_goes_elsewhere_whole, 1},
         {"blocking", test_blocking_command_is_redirected, 1},
         {"ask", test_ask, 1},
-        {"ask, nobody", test_ask_nobody, 1},
+        {"ask, nobody", test_ask_nobody, 2},
         {"tryagain", test_tryagain_for_ever, 1},
         {"clusterdown", test_clusterdown_passes, 1},
         {"clusterdown, fail", test_clusterdown_is_told_at_once, 1},
