@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,16 @@ void flight_list_remove(struct flight_list *list, struct flight *f)
         list->last = f->prev;
     f->prev = f->next = NULL;
     list->count--;
+}
+
+/* Another thread may fork anywhere in here: its child frees what it finds, and
+ * must not find what was freed. */
+static void drop(char **memory)
+{
+    char *old = *memory;
+    *memory = NULL;
+    atomic_signal_fence(memory_order_seq_cst);
+    free(old);
 }
 
 static void flight_free(struct flight *f)
@@ -95,13 +106,10 @@ void flight_put(struct mqredis *mq, struct flight *f)
     if (f->link != NULL)
         link_unref(mq, f->link);
     f->link = NULL;
-    free(f->text);
-    f->text = NULL;
+    drop(&f->text);
     f->text_len = 0;
-    free(f->wire);
-    f->wire = NULL;
-    free(f->blob_memory);
-    f->blob_memory = NULL;
+    drop(&f->wire);
+    drop(&f->blob_memory);
     f->blobs = (struct blobs){NULL, 0};
     f->state = FLIGHT_SPARE;
     /* A flight that grew for a large batch does not stay. */
@@ -177,8 +185,7 @@ enum mqredis_status flight_prepare(struct mqredis *mq, struct flight *f,
 enum mqredis_status flight_load(const struct mqredis *mq, struct flight *f,
                                 struct mqredis_error *why)
 {
-    free(f->wire);
-    f->wire = NULL;
+    drop(&f->wire);
     f->wire_flags = 0;
     if (flight_is_large(f)) {
         enum mqredis_status s = flight_spill(mq, f, why);
