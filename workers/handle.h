@@ -123,7 +123,7 @@ struct flight {
     size_t len, cap; /* of the message, header included */
     char *buf;       /* the message; once it is sent, what is read */
     struct blobs blobs;
-    void *blob_memory; /* of ours; NULL: the blobs are borrowed */
+    char *blob_memory; /* of ours; NULL: the blobs are borrowed */
     struct message_header header;
     char *wire; /* what is sent in place of `buf`, if that was too long */
     size_t wire_len;
