@@ -45,14 +45,7 @@ static void live(struct scene *s, struct life *l)
 
 static void whole_life(struct scene *s)
 {
-    struct life l;
-    life_launch(s, &l, support_name(), ARMED, "");
-    if (!life_ended(&l))
-        live(s, &l);
-    life_end(s, &l);
-    life_check_blocks(s);
-    life_look_back(s, &l);
-    unlink(l.m.log);
+    life_whole(s, live);
 }
 
 START_TEST(test_a_life_with_sentinels)

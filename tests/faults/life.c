@@ -283,3 +283,15 @@ void life_look_back(struct scene *s, const struct life *l)
     if (!s->struck || call != FAULTS_mq_unlink)
         scene_wrong(s, "queue %s was left", l->queue);
 }
+
+void life_whole(struct scene *s, void (*live)(struct scene *s, struct life *l))
+{
+    struct life l;
+    life_launch(s, &l, support_name(), ARMED, "");
+    if (!life_ended(&l))
+        live(s, &l);
+    life_end(s, &l);
+    life_check_blocks(s);
+    life_look_back(s, &l);
+    unlink(l.m.log);
+}

@@ -59,4 +59,7 @@ void life_check_blocks(struct scene *s);
  * that failed. */
 void life_look_back(struct scene *s, const struct life *l);
 
+/* From launch to end, with calls that fail, and `live` between. */
+void life_whole(struct scene *s, void (*live)(struct scene *s, struct life *l));
+
 #endif
