@@ -190,7 +190,7 @@ static uint16_t target(void *context, struct passer *p)
         const struct node *node = n->all[e->ask];
         if (node != NULL && node_ready(node))
             return way_to(e, node);
-        if (node != NULL && !node_down(node))
+        if (node != NULL && (!node_down(node) || !c->options.base->keep_unsent))
             return TURNSTILE_NOWHERE;
         e->ask = NODE_NONE; /* it is gone: the owner knows better by now */
     }
@@ -214,7 +214,7 @@ static bool is_down(const struct errand *e)
     const struct nodes *n = &e->cluster->nodes;
     uint16_t slot = e->passer.slot;
     if (e->ask != NODE_NONE)
-        return false;
+        return n->all[e->ask] != NULL && node_down(n->all[e->ask]);
     if (slot == TURNSTILE_KEYLESS)
         return nodes_any_master(n, 0) == NULL;
     if (n->owner[slot] == NODE_NONE)
@@ -228,12 +228,15 @@ static void end_down(struct errand *e)
 {
     const struct cluster *c = e->cluster;
     const struct conn *conn = cluster_down(c);
-    uint16_t slot = e->passer.slot;
-    if (slot != TURNSTILE_KEYLESS && c->nodes.owner[slot] != NODE_NONE)
-        conn = &c->nodes.all[c->nodes.owner[slot]]->conn[LANE_SMALL];
+    uint16_t slot = e->passer.slot, at = e->ask;
+    if (at == NODE_NONE && slot != TURNSTILE_KEYLESS)
+        at = c->nodes.owner[slot];
+    if (at != NODE_NONE)
+        conn = &c->nodes.all[at]->conn[LANE_SMALL];
     errand_end(e, REPLY_UNAVAILABLE,
                "%s is down (%.200s); the command was not executed",
-               e->replica ? "every replica of its slot's master"
+               e->ask != NODE_NONE ? "the node that its slot moves to"
+               : e->replica        ? "every replica of its slot's master"
                : slot == TURNSTILE_KEYLESS ? "Redis"
                                            : "the master of its slot",
                conn != NULL && conn->error.text[0] != '\0' ? conn->error.text
