@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
@@ -135,11 +136,23 @@ static bool attributes(mqd_t mq, long *capacity, size_t *msgsize)
     return true;
 }
 
+/* Room in RLIMIT_MSGQUEUE may be taken for a moment only: by `mqstat --doctor`,
+ * which tries it, or by a manager that is just ending. */
+#define ROOM_TRIES 15
+#define ROOM_PAUSE_NS (20 * NS_PER_MS)
+
 static mqd_t make_queue(const char *name, const struct mpsc_config *c)
 {
     struct mq_attr attr = {.mq_maxmsg = c->capacity, .mq_msgsize = c->msgsize};
-    return mq_open(name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC,
-                   0600, &attr);
+    const struct timespec pause = {0, ROOM_PAUSE_NS};
+    for (int tries = 1;; tries++) {
+        mqd_t mq =
+            mq_open(name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC,
+                    0600, &attr);
+        if (mq != (mqd_t)-1 || errno != EMFILE || tries == ROOM_TRIES)
+            return mq;
+        nanosleep(&pause, NULL);
+    }
 }
 
 static enum err create_queue(struct mpsc_receiver *rx, const struct channel *ch,
