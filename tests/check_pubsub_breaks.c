@@ -159,31 +159,6 @@ START_TEST(test_a_full_pipe_is_given_up_by_its_name)
 }
 END_TEST
 
-/* The program has --timeout for it, not only as long as it looks for a manager
- * between two signals. */
-START_TEST(test_the_program_subscribes_again_when_redis_is_slow)
-{
-    struct e2e_manager next;
-    begin(_i, NULL);
-    const char *const argv[] = {"mqredis-worker", "--channel", manager.channel,
-                                "--timeout",      "20000",     "subscribe",
-                                "news",           NULL};
-    pid_t pid = e2e_spawn(argv, STDERR_FILENO, STDERR_FILENO);
-    ck_assert(UNTIL(numsub("news") == 1));
-    e2e_manager_kill(&manager);
-    ck_assert(e2e_guardian_gone(&manager));
-    ck_assert(UNTIL(numsub("news") == 0));
-    support_stop(redis.at.pid);
-    e2e_manager_launch(&next, manager.channel, e2e_uri(&redis), NULL);
-    support_sleep_ms(700);
-    kill(redis.at.pid, SIGCONT);
-    e2e_manager_ready(&next);
-    ck_assert(UNTIL(numsub("news") == 1));
-    ck_assert_int_eq(kill(pid, SIGTERM), 0);
-    ck_assert_int_eq(support_join(pid), 0);
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("pubsub_breaks");
@@ -200,7 +175,6 @@ int main(void)
     e2e_add(t, test_a_killed_manager_is_noticed);
     e2e_add(t, test_a_takeover_is_told);
     e2e_add(t, test_a_full_pipe_is_given_up_by_its_name);
-    e2e_add(t, test_the_program_subscribes_again_when_redis_is_slow);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
