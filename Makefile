@@ -168,7 +168,8 @@ PROGRAMS += mqredis-run mqredis-bench mqredis-bench-watching \
             mqredis-bench-cluster
 PROGRAMS += $(if $(HIREDIS),mqredis-bench-get mqredis-bench-large)
 
-# Each suite is tests/NAME.c, linked with libipc.a. What else a suite needs:
+# Each suite is tests/NAME.c, linked with libipc.a and tests/support_run.c. What
+# else a suite needs:
 #   EXTRA_NAME := objects or archives of ours, e.g. $(BUILD)/obj/server/db.o
 TESTS := check_quote check_resp check_resp_command check_resp_print \
          check_resp_print_cli check_status_clients check_status_nodes
@@ -577,8 +578,8 @@ check: all tests $(BUILD)/tests/chaos $(examples_bin) ## run every suite; TESTS=
 $(BUILD)/obj/tests/%.o: ALL_CFLAGS += $(shell pkg-config --cflags check)
 
 .SECONDEXPANSION:
-$(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $$(EXTRA_$$*) \
-		$(BUILD)/libipc.a
+$(tests_bin): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o \
+		$(BUILD)/obj/tests/support_run.o $$(EXTRA_$$*) $(BUILD)/libipc.a
 	@mkdir -p $(@D)
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) \
 	    $(shell pkg-config --libs check) $(LIBS)

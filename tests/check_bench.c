@@ -15,6 +15,7 @@
 
 #include "tests/json.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define TEXT_MAX 262144
 
@@ -309,9 +310,5 @@ int main(void)
     }
     tcase_add_test(tc, test_bad_options_are_told_in_one_line);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

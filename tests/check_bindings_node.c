@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "tests/script.h"
+#include "tests/support_run.h"
 
 /* By env, for build/node is a folder. */
 static const struct script node = {
@@ -18,5 +19,5 @@ int main(void)
     Suite *s = suite_create("bindings_node");
     setenv("NODE_PATH", "build/node/node_modules", 0);
     script_add(s, &node);
-    return script_run(s);
+    return support_run(s);
 }

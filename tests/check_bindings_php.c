@@ -1,5 +1,6 @@
 /* The PHP binding: its cases are in PHP, run with the php that is installed. */
 #include "tests/script.h"
+#include "tests/support_run.h"
 
 static const struct script php = {
     .name = "bindings_php",
@@ -14,5 +15,5 @@ int main(void)
 {
     Suite *s = suite_create("bindings_php");
     script_add(s, &php);
-    return script_run(s);
+    return support_run(s);
 }

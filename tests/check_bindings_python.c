@@ -14,6 +14,7 @@
 
 #include "tests/e2e.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define PACKAGE "workers/bindings/python"
 
@@ -116,9 +117,5 @@ int main(void)
     else
         tcase_add_test(package, test_skipped);
     suite_add_tcase(s, package);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 #define ID 0x1122334455667788ULL
 
 static size_t put(char *at, struct reply_chunk c, const char *body)
@@ -228,9 +230,5 @@ int main(void)
                         (int)(sizeof(wrong) / sizeof(wrong[0])));
     tcase_add_test(t, test_every_kind_has_a_name);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define NOBODY 65534
 
@@ -451,9 +452,5 @@ int main(void)
     tcase_add_test(t, test_squatted_runtime_folder_is_refused);
     tcase_add_test(t, test_remove_leaves_nothing);
     tcase_add_test(t, test_remove_follows_no_link);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 
 #include "ipc/clock.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- the lock ---- */
 
@@ -219,9 +219,5 @@ int main(void)
     tcase_add_test(t, test_lock_of_a_removed_folder_fails);
     tcase_add_test(t, test_looking_at_the_lock_takes_it_from_nobody);
     tcase_add_test(t, test_lock_has_one_holder_though_its_name_comes_and_goes);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define ROUND_SEEDS 20 /* a run uses up several seeds, one for each round */
 
@@ -132,9 +133,5 @@ int main(void)
     tcase_add_loop_test(tc, test_a_signal_leaves_nothing, 0, 4);
     tcase_add_test(tc, test_the_death_of_its_parent_leaves_nothing);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

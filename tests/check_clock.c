@@ -21,6 +21,7 @@
 
 #include "tests/e2e_client.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define SETBACK_S 3600
 #define CAPACITY 4
@@ -190,9 +191,5 @@ int main(void)
     tcase_add_test(tc, test_other_steps_take_nothing);
     tcase_add_test(tc, test_paused_manager_takes_nothing);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -10,6 +10,7 @@
 #include "tests/cluster_load.h"
 #include "tests/cluster_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- hops ---- */
 
@@ -321,9 +322,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

@@ -18,6 +18,7 @@
 #include "tests/cluster_scene.h"
 #include "tests/differential.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define ROUND 250 /* commands until everything starts anew */
 #define BATCH_MAX 6
@@ -415,9 +416,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

@@ -2,12 +2,12 @@
  * happened, those of the dead one wait or fail as --when-down says, and go on
  * when the cluster has found a new master for them. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ipc/clock.h"
 #include "tests/cluster_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define PER_MASTER 4
 #define PROBES (3 * PER_MASTER)
@@ -416,9 +416,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

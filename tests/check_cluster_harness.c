@@ -7,6 +7,7 @@
 
 #include "tests/cluster_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 START_TEST(test_slots_are_those_of_the_server)
 {
@@ -104,9 +105,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

@@ -1,11 +1,11 @@
 /* The ways into a cluster: which seeds are enough, credentials and TLS on every
  * node's connection, and servers that are no cluster. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "tests/cluster_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 #include "tests/support_tls.h"
 
 /* All three masters are reached. */
@@ -304,9 +304,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

@@ -2,7 +2,6 @@
  * neither one command at a time, with each step of a move held still, nor 32 of
  * them at once. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -11,6 +10,7 @@
 #include "tests/cluster_scene.h"
 #include "tests/differential.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define WORKERS 32
 #define LARGE 200000
@@ -327,9 +327,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

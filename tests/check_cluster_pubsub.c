@@ -9,6 +9,7 @@
 #include "tests/cluster_scene.h"
 #include "tests/pubsub_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 static bool starts(int replicas)
 {
@@ -188,9 +189,5 @@ int main(void)
     tcase_add_test(t, test_the_carrier_of_channels_dies);
     tcase_add_test(t, test_a_master_of_shard_channels_dies);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

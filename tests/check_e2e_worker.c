@@ -17,6 +17,7 @@
 #include "ipc/clock.h"
 #include "tests/e2e_client.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define RUN(out, ...) e2e_run(out, (const char *const[]){__VA_ARGS__, NULL})
 
@@ -452,9 +453,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

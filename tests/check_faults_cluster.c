@@ -13,6 +13,7 @@
 
 #include "tests/faults/life.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* The slot moves to the next node and a worker asks for its keys meanwhile, and
  * after that. */
@@ -62,9 +63,5 @@ int main(void)
 {
     Suite *s = suite_create("faults_cluster");
     scene_add(s, "cluster", test_a_life_in_a_cluster);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -17,6 +17,7 @@
 #include "tests/faults/acts.h"
 #include "tests/faults/sweep.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define TIMEOUT_MS 400
 #define SAMPLE FAULTS_SAMPLE(150)
@@ -192,9 +193,5 @@ int main(void)
                                 support_scratch_teardown);
     tcase_add_test(sweep, test_every_outcome_is_named_and_true);
     suite_add_tcase(s, sweep);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

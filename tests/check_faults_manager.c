@@ -14,6 +14,7 @@
 
 #include "tests/faults/life.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 #include "tests/support_tls.h"
 
 static void live(struct scene *s, struct life *l)
@@ -123,9 +124,5 @@ int main(void)
     scene_add(s, "start", test_no_memory_at_start);
     scene_add(s, "tls", test_a_life_by_tls);
     scene_add(s, "guardian", test_a_guardian_that_cannot_be_forked);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -12,6 +12,7 @@
 
 #include "tests/faults/life.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* It leaves the old master. Where a call fails for good it may never hear of
  * the new one. False: it has not, and nobody should ask it anything. */
@@ -59,9 +60,5 @@ int main(void)
 {
     Suite *s = suite_create("faults_sentinel");
     scene_add(s, "sentinel", test_a_life_with_sentinels);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -12,6 +12,7 @@
 
 #include "tests/faults/life.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* It is killed while commands wait in its queue: calls of its guardian fail. */
 static void last_will(struct scene *s)
@@ -101,9 +102,5 @@ int main(void)
     scene_add(s, "will", test_a_last_will);
     scene_add(s, "successor", test_a_successor);
     scene_add(s, "predecessor", test_a_predecessor);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -18,6 +18,7 @@
 #include "tests/e2e.h"
 #include "tests/faults/sweep.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define SAMPLE FAULTS_SAMPLE(60)
 #define LARGE 20000
@@ -289,9 +290,5 @@ int main(void)
                                 support_scratch_teardown);
     tcase_add_test(sweep, test_the_exit_status_is_true);
     suite_add_tcase(s, sweep);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -9,6 +9,7 @@
 
 #include "tests/gateway.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- commands and replies ---- */
 
@@ -560,9 +561,5 @@ static Suite *gateway_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(gateway_suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(gateway_suite());
 }

@@ -10,6 +10,7 @@
 
 #include "tests/gateway.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 START_TEST(test_blocking_commands_block_one_client)
 {
@@ -143,9 +144,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

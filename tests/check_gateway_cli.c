@@ -10,6 +10,7 @@
 
 #include "tests/gateway.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 static int begin(int kind, const char *manager_options, const char *options)
 {
@@ -334,9 +335,5 @@ static Suite *cli_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(cli_suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(cli_suite());
 }

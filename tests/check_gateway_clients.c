@@ -8,6 +8,7 @@
 
 #include "tests/gateway.h"
 #include "tests/script.h"
+#include "tests/support_run.h"
 
 /* Starts a gateway on both transports, and tells the script where it is. */
 static void prepare(const char *transport, const char *resp)
@@ -118,5 +119,5 @@ int main(void)
     setenv("NODE_PATH", "build/node/node_modules", 0);
     for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++)
         script_add(s, &scripts[i]);
-    return script_run(s);
+    return support_run(s);
 }

@@ -12,6 +12,7 @@
 #include "ipc/clock.h"
 #include "tests/gateway.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- the other side of the channel ---- */
 
@@ -496,9 +497,5 @@ static Suite *faults_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(faults_suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(faults_suite());
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
 #include "workers/gateway/gateway.h"
 
 /* ---- parsing ---- */
@@ -340,9 +341,5 @@ static Suite *parts_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(parts_suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(parts_suite());
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define FEW 100
 #define MANY 1100
@@ -394,9 +395,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

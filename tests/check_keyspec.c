@@ -5,6 +5,7 @@
 #include "manager/keyspec.h"
 #include "manager/slot.h"
 #include "tests/support_keyspec.h"
+#include "tests/support_run.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -470,9 +471,5 @@ int main(void)
     tcase_add_test(t, test_learned_from_an_old_server);
     tcase_add_test(t, test_searches);
     tcase_add_loop_test(t, test_no_replies, 0, (int)COUNT(no_replies));
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -10,6 +10,7 @@
 #include "tests/support.h"
 #include "tests/support_keyspec.h"
 #include "tests/support_policy.h"
+#include "tests/support_run.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -403,9 +404,5 @@ int main(void)
     tcase_add_loop_test(t, test_redirections, 0, 2);
     tcase_add_test(t, test_builtin);
     tcase_add_test(t, test_keyslot);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -11,6 +11,7 @@
 #include "tests/e2e_client.h"
 #include "tests/large.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* Sanitized, memory for 100 MB takes longer than a reader may lag. */
 #define BIG ((SUPPORT_SANITIZED ? 20 : 100) * LARGE_MIB)
@@ -456,9 +457,5 @@ static Suite *large_suite(void)
 int main(void)
 {
     large_prepare();
-    SRunner *runner = srunner_create(large_suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(large_suite());
 }

@@ -14,6 +14,7 @@
 #include "tests/e2e_scene.h"
 #include "tests/large.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define TIMEOUT_MS 60000
 #define WAY (16 * LARGE_MIB)
@@ -377,9 +378,5 @@ int main(void)
     tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_killed_at_any_moment);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(s);
 }

@@ -17,6 +17,7 @@
 #include "tests/large.h"
 #include "tests/proxy.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define TIMEOUT_MS 60000
 #define INDEPENDENT MESSAGE_INDEPENDENT
@@ -571,9 +572,5 @@ int main(void)
     e2e_add(tc, test_file_size_limit_is_an_error);
     e2e_add(tc, test_full_memory_is_an_error);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(s);
 }

@@ -9,6 +9,7 @@
 #include "tests/e2e_scene.h"
 #include "tests/large.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define TIMEOUT_MS 60000
 #define WAY (16 * LARGE_MIB)
@@ -302,9 +303,5 @@ static Suite *suite(void)
 int main(void)
 {
     large_prepare();
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

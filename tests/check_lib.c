@@ -10,6 +10,7 @@
 
 #include "ipc/version.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 #include "workers/handle.h"
 
 /* ---- formats ---- */
@@ -424,9 +425,5 @@ int main(void)
     tcase_add_test(nobody, test_null_is_a_failed_request_everywhere);
     tcase_add_test(nobody, test_status_names_and_version);
     suite_add_tcase(s, nobody);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -11,6 +11,7 @@
 #include "ipc/clock.h"
 #include "tests/lib.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- submitted ---- */
 
@@ -380,9 +381,5 @@ int main(void)
     e2e_add(calls, test_descriptor_tells_of_a_place_that_came_in_between);
     e2e_add(calls, test_descriptor_tells_of_room_that_a_cancelled_request_left);
     suite_add_tcase(s, calls);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

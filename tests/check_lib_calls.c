@@ -8,6 +8,7 @@
 #include "ipc/clock.h"
 #include "tests/lib.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- synchronous ---- */
 
@@ -415,9 +416,5 @@ int main(void)
     e2e_add(calls, test_idle_handle_survives_ten_managers);
     e2e_add(calls, test_closing_leaves_nothing);
     suite_add_tcase(s, calls);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -13,6 +13,7 @@
 #include "ipc/clock.h"
 #include "tests/liar_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define CAPACITY 8
 #define UNSENT 1024 /* messages that wait unsent at most */
@@ -398,9 +399,5 @@ int main(void)
     tcase_add_test(edges, test_fork_in_the_middle_of_everything);
     tcase_add_test(edges, test_handles_and_streams_are_closed_in_any_order);
     suite_add_tcase(s, edges);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

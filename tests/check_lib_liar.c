@@ -13,6 +13,7 @@
 #include "ipc/clock.h"
 #include "tests/liar_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- answers to commands ---- */
 
@@ -446,9 +447,5 @@ int main(void)
     tcase_add_test(lies, test_a_channel_without_a_reply_folder);
     tcase_add_test(lies, test_a_channel_without_a_payload_folder);
     suite_add_tcase(s, lies);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -9,6 +9,7 @@
 
 #include "tests/e2e.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 #include "workers/mqredis.h"
 
 static struct mqredis *open_handle(const struct e2e_manager *m)
@@ -489,9 +490,5 @@ static Suite *raw_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(raw_suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(raw_suite());
 }

@@ -15,6 +15,7 @@
 #include "ipc/clock.h"
 #include "tests/lib.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* Sanitized, a tenth of the work takes as long. */
 #define SLOW (SUPPORT_SANITIZED ? 10 : 1)
@@ -516,9 +517,5 @@ int main(void)
     e2e_add(stress, test_out_of_memory_is_an_error_and_passes);
 #endif
     suite_add_tcase(s, stress);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

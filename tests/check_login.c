@@ -7,6 +7,7 @@
 
 #include "tests/e2e.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 static struct redis old;
 static struct redis_link boss;
@@ -152,9 +153,5 @@ int main(void)
     tcase_add_test(t, test_user);
     tcase_add_test(t, test_user_without_the_right_to_a_name);
     tcase_add_loop_test(t, test_refusals, 0, 3);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 #define COMMAND "*1\r\n$4\r\nPING\r\n"
 
 /* ---- requests ---- */
@@ -425,9 +427,5 @@ int main(void)
     tcase_add_test(t, test_stream_refuses_another_requests_answer_midway);
     tcase_add_test(t, test_stream_takes_independent_answers_in_any_order);
     tcase_add_test(t, test_stream_of_the_longest_chunk);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -19,6 +19,7 @@
 #include "ipc/clock.h"
 #include "tests/mpsc_stage.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- bounded, in order ---- */
 
@@ -374,9 +375,5 @@ int main(void)
     tcase_add_test(t,
                    test_each_message_goes_to_exactly_one_of_several_receivers);
     tcase_add_test(t, test_threads_may_share_a_sender);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -18,6 +18,7 @@
 #include "ipc/clock.h"
 #include "tests/mpsc_stage.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- closed: every sender is gone ---- */
 
@@ -373,9 +374,5 @@ int main(void)
     tcase_add_test(t, test_nobody_receives_before_and_after);
     tcase_add_test(t, test_planted_receiver_is_refused);
     tcase_add_test(t, test_next_receiver_is_another_one);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -14,6 +14,7 @@
 
 #include "ipc/clock.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define MSGSIZE 256
 
@@ -487,9 +488,5 @@ int main(void)
     tcase_add_test(t, test_users_budget_has_its_own_message);
     tcase_add_test(t, test_namespaces_budget_has_its_own_message);
     tcase_add_test(t, test_out_of_descriptors_leaks_nothing);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

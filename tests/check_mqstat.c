@@ -18,6 +18,7 @@
 #include "tests/json.h"
 #include "tests/mqstat.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- showing ---- */
 
@@ -525,9 +526,5 @@ int main(void)
     tcase_add_test(t, test_a_killed_manager);
     tcase_add_loop_test(t, test_bad_options, 0, 20);
     tcase_add_test(t, test_help_and_version);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -11,6 +11,7 @@
 
 #include "tests/mqstat.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* Room for one queue of 32 x 8192, and little more. */
 #define LIMIT 270000
@@ -169,9 +170,5 @@ int main(void)
     tcase_add_test(t, test_a_newcomer_has_no_privilege);
     tcase_add_test(t, test_a_budget_that_is_used_up);
     tcase_add_test(t, test_the_trial_leaves_nothing);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -6,6 +6,7 @@
 
 #include "tests/cluster_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 static struct e2e_output ran;
 
@@ -179,9 +180,5 @@ int main(void)
     tcase_add_test(t, test_blocked_commands_are_in_flight);
     tcase_add_test(t, test_redirections_are_counted_where_they_come_from);
     tcase_add_test(t, test_a_node_that_is_down_is_told);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -12,6 +12,7 @@
 #include "tests/e2e_client.h"
 #include "tests/json.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 static struct e2e_output ran;
 
@@ -305,9 +306,5 @@ int main(void)
     e2e_add(t, test_orders_to_a_real_manager);
     e2e_add(t, test_kill_client_ends_a_blocking_command);
     e2e_add(t, test_a_killed_manager_and_the_doctor);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -19,6 +19,7 @@
 #include "ipc/mpsc.h"
 #include "ipc/status.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- a status file to look at ---- */
 
@@ -545,9 +546,5 @@ int main(void)
     tcase_add_test(t, test_nodes_of_a_cluster);
     tcase_add_test(t, test_prometheus_format);
     tcase_add_test(t, test_listens_on_loopback);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -8,6 +8,7 @@
 #include "tests/json.h"
 #include "tests/mqstat.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 static void put_node(struct fake *f, uint32_t i, uint32_t role, uint32_t state,
                      uint32_t slots, const char *address, const char *error)
@@ -300,9 +301,5 @@ int main(void)
     tcase_add_test(t, test_the_doctor_looks_at_them);
     tcase_add_test(t, test_hostile_rows_are_made_harmless);
     tcase_add_test(t, test_a_torn_row_is_left_out);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

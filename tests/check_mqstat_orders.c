@@ -19,6 +19,7 @@
 #include "tests/json.h"
 #include "tests/mqstat.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- waiting and checking ---- */
 
@@ -298,9 +299,5 @@ int main(void)
     tcase_add_test(t, test_fix_removes_what_the_dead_left);
     tcase_add_loop_test(t, test_fix_removes_nothing_that_is_held, 0, LIVES);
     tcase_add_test(t, test_stray_queues_are_told);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 static struct status status;
 static struct node_place place;
 static struct conn conn;
@@ -138,9 +140,5 @@ int main(void)
     tcase_add_test(t, test_an_unchanged_face_is_left_alone);
     tcase_add_test(t, test_nodes_beyond_the_table_count_in_private);
     tcase_add_test(t, test_addresses_of_every_kind);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

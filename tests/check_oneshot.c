@@ -16,6 +16,7 @@
 
 #include "ipc/random.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define CLIENT 0x0123456789abcdefULL
 
@@ -515,9 +516,5 @@ int main(void)
     tcase_add_test(t, test_planted_things_are_refused);
     tcase_add_test(t, test_sweep_removes_the_dead_only);
     tcase_add_test(t, test_random_ids_differ);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

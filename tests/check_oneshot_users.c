@@ -12,6 +12,7 @@
 
 #include "ipc/channel.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define CLIENT 0x0123456789abcdefULL
 
@@ -170,9 +171,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

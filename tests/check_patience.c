@@ -2,9 +2,9 @@
 #include "manager/patience.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 #include "ipc/clock.h"
+#include "tests/support_run.h"
 
 #define MS NS_PER_MS
 #define MOST (1000 * MS)
@@ -90,9 +90,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

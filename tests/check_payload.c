@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -19,6 +18,7 @@
 
 #include "ipc/oneshot.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define CLIENT 0x0123456789abcdefULL
 #define SOMEBODY ((uid_t)65534)
@@ -420,9 +420,5 @@ int main(void)
     tcase_add_test(tc, test_sweep_removes_what_no_pipe_reads_for);
     tcase_add_test(tc, test_folder_of_an_older_manager_is_absent);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(s);
 }

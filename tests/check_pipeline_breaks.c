@@ -10,6 +10,7 @@
 #include "ipc/clock.h"
 #include "tests/pipeline_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define MB ((size_t)1 << 20)
 
@@ -341,9 +342,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

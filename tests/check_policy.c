@@ -3,6 +3,7 @@
 #include "manager/policy_table.h"
 
 #include "tests/support_policy.h"
+#include "tests/support_run.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -362,9 +363,5 @@ int main(void)
     tcase_add_loop_test(t, test_batch, 0, COUNT(batches));
     tcase_add_test(t, test_zero_bytes);
     tcase_add_test(t, test_names_are_escaped_and_cut);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -7,6 +7,7 @@
 #include "tests/support.h"
 #include "tests/support_policy.h"
 #include "tests/support_redis.h"
+#include "tests/support_run.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -230,9 +231,5 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_loop_test(t, test_every_command, 2, 4);
     tcase_add_loop_test(t, test_categories, 0, 2 * (int)COUNT(categories));
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -10,6 +10,7 @@
 #include "tests/support.h"
 #include "tests/support_policy.h"
 #include "tests/support_redis.h"
+#include "tests/support_run.h"
 
 #include <check.h>
 #include <signal.h>
@@ -463,9 +464,5 @@ int main(void)
     tcase_add_loop_test(t, test_kill_needs_another_connection, 0,
                         (int)COUNT(endless));
     tcase_add_test(t, test_wait_needs_its_writes);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -13,6 +13,7 @@
 #include "ipc/clock.h"
 #include "tests/pubsub_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- processes that subscribe ---- */
 
@@ -568,9 +569,5 @@ int main(void)
     tcase_add_test(t, test_shard_channels);
     tcase_add_test(t, test_what_redis_refuses_is_its_own_error);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -13,6 +13,7 @@
 #include "ipc/clock.h"
 #include "tests/pubsub_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* ---- Redis goes, the manager goes ---- */
 
@@ -176,9 +177,5 @@ int main(void)
     e2e_add(t, test_a_takeover_is_told);
     e2e_add(t, test_a_full_pipe_is_given_up_by_its_name);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

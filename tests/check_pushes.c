@@ -6,6 +6,7 @@
 
 #include "manager/pushes.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define MAX ((size_t)64 << 20)
 #define BODY ((size_t)16 << 20)
@@ -121,9 +122,5 @@ int main(void)
     tcase_add_test(frames, test_of_one_too_long_the_name_is_known);
     tcase_add_test(frames, test_without_memory_it_says_so);
     suite_add_tcase(s, frames);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

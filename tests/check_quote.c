@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 #define ARGS 8
 
 struct split_case {
@@ -146,9 +148,5 @@ int main(void)
     tcase_add_loop_test(t, test_cut_lines, 0, sizeof(good) / sizeof(good[0]));
     tcase_add_test(t, test_refuses_more_than_max);
     tcase_add_test(t, test_keeps_zero_bytes);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

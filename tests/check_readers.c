@@ -5,7 +5,6 @@
 #include <check.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "ipc/clock.h"
 #include "tests/support.h"
 #include "tests/support_manager.h"
+#include "tests/support_run.h"
 
 #define READER_LIMIT ((size_t)256 * 1024)
 #define TOTAL_LIMIT ((size_t)400 * 1024)
@@ -643,9 +643,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tests/bytes.h"
+#include "tests/support_run.h"
 
 /* ---- scanning ---- */
 
@@ -481,9 +482,5 @@ int main(void)
     tcase_add_loop_test(t, test_get_reads_value, 0, COUNT(values));
     tcase_add_test(t, test_get_refuses);
 
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tests/bytes.h"
+#include "tests/support_run.h"
 
 /* ---- commands ---- */
 
@@ -235,9 +236,5 @@ int main(void)
     tcase_add_test(t, test_command_size_overflow);
     tcase_add_test(t, test_put_number);
 
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "tests/print_cases.h"
+#include "tests/support_run.h"
 
 /* Rows that redis-cli 7.0 gives up at. */
 static const struct print_case ours[] = {
@@ -139,9 +140,5 @@ int main(void)
     tcase_add_test(t, test_reports_failed_write);
     tcase_add_test(t, test_quoted_splits_back);
 
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

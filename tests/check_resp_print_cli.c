@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "tests/print_cases.h"
+#include "tests/support_run.h"
 
 #define WAIT_MS 20000
 #define REPLY_MAX (1 << 20)
@@ -435,9 +436,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

@@ -15,6 +15,7 @@
 
 #include "tests/support.h"
 #include "tests/support_redis.h"
+#include "tests/support_run.h"
 
 #define LEFT_NOTHING                                                           \
     "left behind: no queue, no FIFO, no shared memory, no process\n"
@@ -263,9 +264,5 @@ int main(void)
     tcase_add_test(tc, test_bad_options_are_told_in_one_line);
     tcase_add_test(tc, test_bad_redis_uri_is_told_once);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

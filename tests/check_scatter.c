@@ -5,6 +5,7 @@
 #include "manager/scatter.h"
 #include "manager/slot.h"
 #include "tests/support_keyspec.h"
+#include "tests/support_run.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -491,9 +492,5 @@ int main(void)
     tcase_add_test(t, test_order);
     tcase_add_test(t, test_limit);
     tcase_add_test(t, test_adds_that_are_none);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

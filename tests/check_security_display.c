@@ -21,6 +21,7 @@
 #include "ipc/printable.h"
 #include "tests/e2e_client.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define TIMEOUT_MS 20000
 
@@ -500,9 +501,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

@@ -17,6 +17,7 @@
 #include "tests/e2e_scene.h"
 #include "tests/large.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 #include "workers/mqredis.h"
 
 /* Whoever holds others up does so for seconds where everything is slow. */
@@ -497,9 +498,5 @@ static Suite *suite(void)
 int main(void)
 {
     large_prepare();
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite());
 }

@@ -12,6 +12,7 @@
 #include "tests/redis_sentinel.h"
 #include "tests/sentinel_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 #include "tests/support_tls.h"
 
 /* ---- the master ---- */
@@ -428,9 +429,5 @@ int main(void)
     tcase_add_test(t, test_a_name_that_nobody_knows);
     tcase_add_loop_test(t, test_lies, 0, (int)(sizeof(lies) / sizeof(lies[0])));
     tcase_add_test(t, test_a_crowd_of_sentinels_is_bounded);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

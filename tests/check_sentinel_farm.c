@@ -12,6 +12,7 @@
 #include "tests/e2e_client.h"
 #include "tests/redis_sentinel.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define TIMEOUT_MS 20000
 #define WORKERS 6
@@ -345,9 +346,5 @@ int main(void)
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_add_test(t, test_failovers_under_load);
     tcase_add_test(t, test_passwords_on_both);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -13,6 +13,7 @@
 #include "tests/redis_sentinel.h"
 #include "tests/sentinel_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 #include "tests/support_tls.h"
 
 START_TEST(test_check_config_names_the_master)
@@ -206,9 +207,5 @@ int main(void)
     tcase_add_test(t, test_options_that_do_not_fit);
     tcase_add_test(t, test_takeover);
     tcase_add_test(t, test_a_start_without_sentinels);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 /* In memory of its very length, so that a byte read too far is seen. */
 static char *copy_of(const char *data, size_t len)
 {
@@ -319,9 +321,5 @@ int main(void)
     tcase_add_test(t, test_words);
     tcase_add_test(t, test_roles);
     tcase_add_test(t, test_cut_anywhere);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#include "tests/support_run.h"
+
 /* ---- expiry ---- */
 
 START_TEST(test_key_is_never_alive_after_its_time)
@@ -293,9 +295,5 @@ int main(void)
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite);
 }

@@ -11,6 +11,7 @@
 #include "server/list.h"
 #include "server/number.h"
 #include "server/protocol.h"
+#include "tests/support_run.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -542,9 +543,5 @@ int main(void)
     tcase_add_loop_test(t, test_endless_lines_are_refused, 0, 3);
     tcase_add_test(t, test_announced_arguments_take_no_memory_before_they_come);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite);
 }

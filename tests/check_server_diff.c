@@ -27,6 +27,7 @@
 #include "tests/differential.h"
 #include "tests/support.h"
 #include "tests/support_redis.h"
+#include "tests/support_run.h"
 
 #define CONNECTIONS 4
 #define ROUND 250 /* commands until everything starts anew */
@@ -543,11 +544,6 @@ int main(void)
                         4);
     tcase_add_test(odd, test_spoilt_requests_get_equal_replies);
     suite_add_tcase(suite, odd);
-    SRunner *runner = srunner_create(suite);
     /* One process: the server in it is stepped by the tests. */
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run_unforked(suite);
 }

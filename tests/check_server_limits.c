@@ -4,8 +4,9 @@
  */
 #include "tests/server_stepped.h"
 
-#include <stdlib.h>
 #include <sys/resource.h>
+
+#include "tests/support_run.h"
 
 /* ---- limits on connections ---- */
 
@@ -277,9 +278,5 @@ int main(void)
         tcase_add_test(t, tests[i]);
     tcase_add_loop_test(t, test_many_large_replies_stop_at_the_limit, 0, 2);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite);
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define WORDS 24
 
@@ -371,9 +372,5 @@ int main(void)
     tcase_add_test(t, test_shutdown_command_ends_it);
     tcase_add_test(t, test_redis_cli_and_redis_benchmark_work);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return support_run(suite);
 }

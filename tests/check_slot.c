@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 static uint16_t slot(const char *key)
 {
     return slot_of_key(key, strlen(key));
@@ -79,9 +81,5 @@ int main(void)
     tcase_add_test(t, test_known_keys);
     tcase_add_test(t, test_hash_tags);
     tcase_add_test(t, test_ends_at_its_length);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static struct slotmap *map;
@@ -287,9 +289,5 @@ int main(void)
     tcase_add_loop_test(t, test_no_maps, 0, (int)COUNT(no_maps));
     tcase_add_test(t, test_bounds);
     tcase_add_loop_test(t, test_redirections, 0, (int)COUNT(redirections));
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -15,6 +15,7 @@
 
 #include "ipc/clock.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 static void create_channel(struct channel *ch)
 {
@@ -384,9 +385,5 @@ int main(void)
     tcase_add_test(t, test_every_value_lies_in_its_bucket);
     tcase_add_test(t, test_quantiles);
     tcase_add_test(t, test_merge_and_since);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

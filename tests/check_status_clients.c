@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "tests/support_run.h"
+
 static struct status_client rows[STATUS_CLIENTS];
 static struct client_index ix;
 
@@ -178,9 +180,5 @@ int main(void)
     tcase_add_test(t, test_one_that_leaves_frees_its_row);
     tcase_add_test(t, test_ids_stay_private);
     tcase_add_test(t, test_a_row_is_read_of_one_client);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 static struct status_node row;
 
 static void setup(void)
@@ -257,9 +259,5 @@ int main(void)
     tcase_add_test(t, test_names_of_any_number);
     tcase_add_test(t, test_a_change_that_was_never_ended);
     tcase_add_test(t, test_a_face_is_of_one_moment);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

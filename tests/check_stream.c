@@ -14,6 +14,7 @@
 #include "tests/e2e.h"
 #include "tests/pubsub_client.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 #include "workers/mqredis.h"
 
 static struct e2e_redis redis;
@@ -514,9 +515,5 @@ int main(void)
     e2e_add(t, test_worker_ends_while_its_output_is_full);
     e2e_add(t, test_worker_statuses);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "manager/subscriber.h"
+#include "tests/support_run.h"
 
 #define REQUEST 7
 
@@ -148,9 +149,5 @@ int main(void)
     tcase_add_test(backlog,
                    test_what_there_is_no_memory_for_is_told_in_its_place);
     suite_add_tcase(s, backlog);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

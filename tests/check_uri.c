@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support_run.h"
+
 struct good_case {
     const char *text;
     bool tls, is_unix;
@@ -287,9 +289,5 @@ int main(void)
     tcase_add_test(t, test_lengths);
     tcase_add_test(t, test_show_cuts);
     tcase_add_test(t, test_sentinels);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

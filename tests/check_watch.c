@@ -12,6 +12,7 @@
 
 #include "ipc/clock.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define READERS 16
 #define WORDS 74 /* about the size of the manager's state */
@@ -344,9 +345,5 @@ int main(void)
     tcase_add_test(t, test_waiters_sleep_until_the_value_changes);
     tcase_add_test(t, test_wait_ends_at_once_or_at_its_deadline);
     tcase_add_test(t, test_wait_needs_no_right_to_write);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

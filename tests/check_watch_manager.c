@@ -12,6 +12,7 @@
 #include "ipc/status.h"
 #include "tests/e2e.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 #define SEEN_MAX 64
 
@@ -137,9 +138,5 @@ int main(void)
     e2e_add(t, test_a_killed_manager_is_told_by_its_guardian);
     e2e_add(t, test_a_manager_killed_with_its_guardian_is_noticed);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -13,6 +13,7 @@
 
 #include "tests/e2e_scene.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 /* Runs a shell script, in which $W is the worker; stdout and stderr together
  * are its output. */
@@ -476,9 +477,5 @@ int main(void)
     tcase_add_test(worker, test_manual_pages_are_clean);
     e2e_add(worker, test_terminal_has_a_prompt);
     suite_add_tcase(s, worker);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

@@ -5,6 +5,7 @@
 
 #include "ipc/clock.h"
 #include "tests/support.h"
+#include "tests/support_run.h"
 
 struct fake_cluster nodes;
 struct mqredis *mq;
@@ -69,9 +70,5 @@ int fake_scene_run(const char *suite, const struct fake_case *cases,
         tcase_add_loop_test(tcase, cases[i].test, 0, cases[i].rounds);
         suite_add_tcase(s, tcase);
     }
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return support_run(s);
 }

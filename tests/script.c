@@ -235,12 +235,3 @@ void script_add(Suite *suite, const struct script *script)
     tcase_add_loop_test(tcase, test_of_a_script, first, ncases);
     suite_add_tcase(suite, tcase);
 }
-
-int script_run(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
-}

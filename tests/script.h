@@ -38,7 +38,4 @@ struct script {
  * in main. */
 void script_add(Suite *suite, const struct script *script);
 
-/* What main of such a suite does: runs it, and returns the exit status. */
-int script_run(Suite *suite);
-
 #endif
