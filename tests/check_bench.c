@@ -294,10 +294,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("bench");
-    TCase *tc = tcase_create("bench");
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(tc, 60);
+    TCase *tc = support_case(s, "bench", 60);
     /* It compares with the real thing, and does nothing without it. */
     if (installed("redis-server")) {
         tcase_add_test(tc, test_every_contestant_runs_without_an_error);
@@ -309,6 +306,5 @@ int main(void)
         support_skip("mqredis-bench", "no redis-server");
     }
     tcase_add_test(tc, test_bad_options_are_told_in_one_line);
-    suite_add_tcase(s, tc);
     return support_run(s);
 }

@@ -108,14 +108,10 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("bindings_python");
-    TCase *package = tcase_create("package");
-    tcase_add_unchecked_fixture(package, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(package, 120);
+    TCase *package = support_case(s, "package", 120);
     if (obstacle() == NULL)
         tcase_add_loop_test(package, test_module, 0, MODULES);
     else
         tcase_add_test(package, test_skipped);
-    suite_add_tcase(s, package);
     return support_run(s);
 }

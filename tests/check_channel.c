@@ -431,11 +431,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("channel");
-    TCase *t = tcase_create("folder");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    suite_add_tcase(s, t);
+    TCase *t = support_case(s, "folder", 60);
     tcase_add_test(t, test_name_is_checked);
     tcase_add_test(t, test_locate_follows_the_rule);
     tcase_add_test(t, test_locate_refuses_with_a_line);

@@ -155,11 +155,7 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("channel_files");
-    TCase *t = tcase_create("files");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(t, 60);
+    TCase *t = support_case(s, "files", 60);
     tcase_add_test(t, test_queue_file_round_trip);
     tcase_add_loop_test(t, test_queue_file_garbage, 0,
                         sizeof(bad_queue_files) / sizeof(bad_queue_files[0]));

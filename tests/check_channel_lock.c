@@ -208,11 +208,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("channel_lock");
-    TCase *t = tcase_create("lock");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    suite_add_tcase(s, t);
+    TCase *t = support_case(s, "lock", 60);
     tcase_add_test(t, test_lock_names_its_holder_and_ends_with_it);
     tcase_add_test(t, test_lock_waits_for_a_holder_that_ends);
     tcase_add_test(t, test_lock_lasts_until_an_heir_of_it_ends);

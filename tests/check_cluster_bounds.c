@@ -304,12 +304,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("cluster_bounds");
-    TCase *t = tcase_create("bounds");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "bounds", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_circle_of_redirections_ends);
     tcase_add_test(t, test_held_commands_are_bounded);
     tcase_add_test(t, test_held_commands_of_the_dead_are_dropped);

@@ -404,12 +404,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("cluster_diff");
-    TCase *t = tcase_create("differential");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "differential", e2e_long() ? 600 : 120);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, e2e_long() ? 600 : 120);
     tcase_add_test(t, test_cluster_answers_as_one_server);
     return s;
 }

@@ -399,12 +399,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("cluster_failover");
-    TCase *t = tcase_create("failover");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "failover", e2e_long() ? 240 : 90);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, e2e_long() ? 240 : 90);
     tcase_add_loop_test(t, test_master_killed_when_down_wait, 0,
                         e2e_long() ? 3 : 1);
     tcase_add_test(t, test_master_killed_when_down_fail);

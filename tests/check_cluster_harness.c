@@ -92,11 +92,7 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("cluster_harness");
-    TCase *t = tcase_create("cluster");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(t, 60);
+    TCase *t = support_case(s, "cluster", 60);
     tcase_add_test(t, test_slots_are_those_of_the_server);
     tcase_add_test(t, test_slot_moves_with_its_keys);
     tcase_add_test(t, test_dead_master_is_replaced);

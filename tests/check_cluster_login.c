@@ -281,12 +281,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("cluster_login");
-    TCase *t = tcase_create("login");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "login", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_password);
     tcase_add_test(t, test_user);
     tcase_add_test(t, test_wrong_password_is_said);

@@ -314,12 +314,8 @@ static Suite *suite(void)
     tcase_add_test(t, test_transaction_in_a_moving_slot);
     tcase_add_test(t, test_large_values_are_redirected);
     tcase_add_test(t, test_blocked_command_moves_along);
-    t = tcase_create("load");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    t = support_case(s, "load", e2e_long() ? 180 : 90);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, e2e_long() ? 180 : 90);
     tcase_add_test(t, test_slots_move_under_32_workers);
     tcase_add_test(t, test_slots_move_with_few_in_flight);
     return s;

@@ -178,16 +178,12 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("cluster_pubsub");
-    TCase *t = tcase_create("subscriptions");
-    tcase_set_timeout(t, 120);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "subscriptions", 120);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     tcase_add_test(t, test_one_master_carries_channels_and_patterns);
     tcase_add_test(t, test_shard_channels_come_from_their_masters);
     tcase_add_test(t, test_a_slot_moves_to_and_fro);
     tcase_add_test(t, test_the_carrier_of_channels_dies);
     tcase_add_test(t, test_a_master_of_shard_channels_dies);
-    suite_add_tcase(s, t);
     return support_run(s);
 }

@@ -169,12 +169,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("cluster_replicas");
-    TCase *t = tcase_create("replicas");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "replicas", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_replicas_read);
     tcase_add_loop_test(t, test_masters_read, 0, 2);
     tcase_add_test(t, test_master_reads_where_the_replica_is_dead);

@@ -440,12 +440,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("e2e_channel");
-    TCase *t = tcase_create("channel");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "channel", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     e2e_add(t, test_33rd_sender_sleeps_and_all_are_answered_in_order);
     e2e_add(t, test_worker_killed_while_queued);
     e2e_add(t, test_worker_killed_in_flight);

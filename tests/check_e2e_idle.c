@@ -197,12 +197,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("e2e_idle");
-    TCase *t = tcase_create("idle");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "idle", e2e_long() ? 120 : 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, e2e_long() ? 120 : 60);
     e2e_add(t, test_idle_manager_does_not_wake_up);
     e2e_add(t, test_idle_manager_without_redis);
     e2e_add(t, test_memory_with_1000_clients);

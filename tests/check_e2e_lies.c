@@ -217,12 +217,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("e2e_lies");
-    TCase *t = tcase_create("lies");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "lies", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     e2e_add(t, test_commands_that_are_none);
     e2e_add(t, test_headers_that_lie);
     e2e_add(t, test_reply_pipes_that_are_none);

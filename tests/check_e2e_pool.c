@@ -499,12 +499,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("e2e_pool");
-    TCase *t = tcase_create("pool");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "pool", e2e_long() ? 300 : 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, e2e_long() ? 300 : 60);
     e2e_add(t, test_killed_while_blocked);
     e2e_add(t, test_pool_full_of_stopped_workers_frees_itself);
     e2e_add(t, test_cancelled_while_blocked);

@@ -529,12 +529,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("e2e_redis");
-    TCase *t = tcase_create("redis");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "redis", 90);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 90);
     e2e_add(t, test_redis_killed_and_restarted_20_times);
     e2e_add(t, test_redis_killed_with_when_down_fail);
     e2e_add(t, test_replies_cut_in_the_middle);

@@ -428,12 +428,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("e2e_worker");
-    TCase *t = tcase_create("worker");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "worker", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_worker_before_any_manager);
     e2e_add(t, test_worker_waits_for_a_manager);
     e2e_add(t, test_worker_after_a_manager_died);

@@ -187,11 +187,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("faults_lib");
-    TCase *sweep = tcase_create("sweep");
-    tcase_set_timeout(sweep, faults_whole() ? 7200 : 240);
-    tcase_add_unchecked_fixture(sweep, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *sweep = support_case(s, "sweep", faults_whole() ? 7200 : 240);
     tcase_add_test(sweep, test_every_outcome_is_named_and_true);
-    suite_add_tcase(s, sweep);
     return support_run(s);
 }

@@ -529,13 +529,8 @@ static Suite *gateway_suite(void)
     static const char *const names[] = {"commands", "session", "protocols",
                                         "transactions", "start"};
     TCase *t[5];
-    for (size_t i = 0; i < 5; i++) {
-        t[i] = tcase_create(names[i]);
-        tcase_add_unchecked_fixture(t[i], support_scratch_setup,
-                                    support_scratch_teardown);
-        tcase_set_timeout(t[i], 60);
-        suite_add_tcase(s, t[i]);
-    }
+    for (size_t i = 0; i < 5; i++)
+        t[i] = support_case(s, names[i], 60);
     e2e_add(t[0], test_commands_as_arrays_and_as_lines);
     e2e_add(t[0], test_a_pipeline_is_answered_in_its_order);
     e2e_add(t[0], test_any_fragmentation);

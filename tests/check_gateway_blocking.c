@@ -129,11 +129,7 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("gateway_blocking");
-    TCase *t = tcase_create("blocking");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(t, 60);
+    TCase *t = support_case(s, "blocking", 60);
     e2e_add(t, test_blocking_commands_block_one_client);
     e2e_add(t, test_a_client_that_leaves_cancels_what_blocks);
     e2e_add(t, test_a_client_that_says_no_more);

@@ -313,13 +313,8 @@ static Suite *cli_suite(void)
     Suite *s = suite_create("gateway_cli");
     static const char *const names[] = {"programs", "subscriptions"};
     TCase *t[2];
-    for (size_t i = 0; i < 2; i++) {
-        t[i] = tcase_create(names[i]);
-        tcase_add_unchecked_fixture(t[i], support_scratch_setup,
-                                    support_scratch_teardown);
-        tcase_set_timeout(t[i], 60);
-        suite_add_tcase(s, t[i]);
-    }
+    for (size_t i = 0; i < 2; i++)
+        t[i] = support_case(s, names[i], 60);
     e2e_add(t[0], test_redis_cli);
     tcase_add_test(t[0], test_redis_cli_with_resp3);
     e2e_add(t[0], test_redis_cli_subscribes);

@@ -469,13 +469,8 @@ static Suite *faults_suite(void)
     Suite *s = suite_create("gateway_faults");
     static const char *const names[] = {"channel", "clients", "end"};
     TCase *t[3];
-    for (size_t i = 0; i < 3; i++) {
-        t[i] = tcase_create(names[i]);
-        tcase_add_unchecked_fixture(t[i], support_scratch_setup,
-                                    support_scratch_teardown);
-        tcase_set_timeout(t[i], 60);
-        suite_add_tcase(s, t[i]);
-    }
+    for (size_t i = 0; i < 3; i++)
+        t[i] = support_case(s, names[i], 60);
     e2e_add(t[0], test_without_a_manager_and_with_one_again);
     e2e_add(t[0], test_manager_killed_under_load);
     e2e_add(t[0], test_a_takeover_fails_nothing);

@@ -379,12 +379,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("hotpath");
-    TCase *t = tcase_create("cost");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "cost", 120);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 120);
     e2e_add(t, test_worker_system_calls);
     e2e_add(t, test_manager_system_calls_for_one);
     e2e_add(t, test_manager_system_calls_for_many);

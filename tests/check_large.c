@@ -426,10 +426,7 @@ END_TEST
 static Suite *large_suite(void)
 {
     Suite *s = suite_create("large");
-    TCase *tc = tcase_create("values");
-    tcase_set_timeout(tc, e2e_long() ? 600 : 120);
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *tc = support_case(s, "values", e2e_long() ? 600 : 120);
     tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_every_size_goes_both_ways);
     e2e_add(tc, test_message_size_to_the_byte);
@@ -437,11 +434,7 @@ static Suite *large_suite(void)
     tcase_add_test(tc, test_every_size_by_tls);
     e2e_add(tc, test_one_connection_does_for_all);
     e2e_add(tc, test_sixteen_workers_at_once);
-    suite_add_tcase(s, tc);
-    tc = tcase_create("shapes");
-    tcase_set_timeout(tc, e2e_long() ? 600 : 120);
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    tc = support_case(s, "shapes", e2e_long() ? 600 : 120);
     tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_several_large_arguments_in_one_command);
     e2e_add(tc, test_thousands_of_small_arguments);
@@ -450,7 +443,6 @@ static Suite *large_suite(void)
     e2e_add(tc, test_many_requests_at_once);
     e2e_add(tc, test_cancelled_requests_leave_nothing);
     e2e_add(tc, test_thousands_of_requests_leave_memory_alone);
-    suite_add_tcase(s, tc);
     return s;
 }
 

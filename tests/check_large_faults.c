@@ -355,28 +355,16 @@ int main(void)
 {
     large_prepare();
     Suite *s = suite_create("large_faults");
-    TCase *tc = tcase_create("redis");
-    tcase_set_timeout(tc, 60);
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *tc = support_case(s, "redis", 60);
     tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_redis_dies_in_a_large_write);
     e2e_add(tc, test_redis_dies_in_a_large_write_and_nothing_waits);
     e2e_add(tc, test_worker_and_redis_die_in_a_large_write);
     e2e_add(tc, test_redis_dies_in_a_large_reply);
-    suite_add_tcase(s, tc);
-    tc = tcase_create("memory");
-    tcase_set_timeout(tc, 60);
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    tc = support_case(s, "memory", 60);
     e2e_add(tc, test_manager_without_memory_says_so);
-    suite_add_tcase(s, tc);
-    tc = tcase_create("kill");
-    tcase_set_timeout(tc, e2e_long() ? 600 : 90);
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    tc = support_case(s, "kill", e2e_long() ? 600 : 90);
     tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_killed_at_any_moment);
-    suite_add_tcase(s, tc);
     return support_run(s);
 }

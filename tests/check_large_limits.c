@@ -549,10 +549,7 @@ int main(void)
 {
     large_prepare();
     Suite *s = suite_create("large_limits");
-    TCase *tc = tcase_create("lies");
-    tcase_set_timeout(tc, 60);
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *tc = support_case(s, "lies", 60);
     tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_lies_about_a_payload_are_refused);
     e2e_add(tc, test_lies_about_a_body_are_refused);
@@ -560,17 +557,12 @@ int main(void)
     e2e_add(tc, test_refused_command_among_others);
     e2e_add(tc, test_payload_changes_on_the_way);
     tcase_add_test(tc, test_payload_changes_on_the_way_by_tls);
-    suite_add_tcase(s, tc);
-    tc = tcase_create("limits");
-    tcase_set_timeout(tc, 60);
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    tc = support_case(s, "limits", 60);
     tcase_add_checked_fixture(tc, NULL, e2e_stop_all);
     e2e_add(tc, test_max_request);
     e2e_add(tc, test_max_reply);
     e2e_add(tc, test_shm_budget);
     e2e_add(tc, test_file_size_limit_is_an_error);
     e2e_add(tc, test_full_memory_is_an_error);
-    suite_add_tcase(s, tc);
     return support_run(s);
 }

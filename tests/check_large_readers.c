@@ -284,12 +284,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("large_readers");
-    TCase *t = tcase_create("readers");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "readers", 60);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     e2e_add(t, test_stalled_reply_is_cut_off);
     e2e_add(t, test_slow_reader_gets_all_of_it);
     e2e_add(t, test_large_reply_of_a_blocking_command);

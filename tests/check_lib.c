@@ -417,13 +417,10 @@ int main(void)
     tcase_add_test(reply, test_reply_that_is_none_is_a_failure);
     tcase_add_test(reply, test_reply_nested_without_end_is_refused);
     suite_add_tcase(s, reply);
-    TCase *nobody = tcase_create("nobody");
-    tcase_add_unchecked_fixture(nobody, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *nobody = support_case(s, "nobody", 60);
     tcase_add_test(nobody, test_handle_without_a_manager_says_how_to_start_one);
     tcase_add_test(nobody, test_bad_names_are_refused_at_once);
     tcase_add_test(nobody, test_null_is_a_failed_request_everywhere);
     tcase_add_test(nobody, test_status_names_and_version);
-    suite_add_tcase(s, nobody);
     return support_run(s);
 }

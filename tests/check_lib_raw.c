@@ -467,10 +467,7 @@ END_TEST
 static Suite *raw_suite(void)
 {
     Suite *s = suite_create("lib_raw");
-    TCase *t = tcase_create("raw");
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(t, 60);
+    TCase *t = support_case(s, "raw", 60);
     e2e_add(t, test_encoded_commands_are_answered_one_by_one);
     e2e_add(t, test_what_is_not_canonical_is_refused_alone);
     e2e_add(t, test_a_raw_batch_is_a_transaction);
@@ -484,7 +481,6 @@ static Suite *raw_suite(void)
     e2e_add(t, test_a_stream_is_no_matter_of_the_handle);
     e2e_add(t, test_a_stream_waits_for_a_place_in_the_queue);
     e2e_add(t, test_a_stream_that_is_refused_or_has_no_manager);
-    suite_add_tcase(s, t);
     return s;
 }
 

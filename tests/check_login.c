@@ -142,11 +142,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("login");
-    TCase *t = tcase_create("login");
-    suite_add_tcase(s, t);
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "login", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_add_test(t, test_nothing_to_say);
     tcase_add_test(t, test_password_and_database);

@@ -184,12 +184,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("manual");
-    TCase *t = tcase_create("operations");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "operations", 60);
     tcase_add_checked_fixture(t, support_remove_queues, NULL);
-    tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, test_manual_has_every_option, 0, MANUALS);
     tcase_add_loop_test(t, test_manual_is_clean, 0, MANUALS);
     tcase_add_loop_test(t, test_pages_have_every_counter, 0, 2);

@@ -358,11 +358,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("mpsc");
-    TCase *t = tcase_create("channel");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    suite_add_tcase(s, t);
+    TCase *t = support_case(s, "channel", 60);
     tcase_add_test(t, test_holds_its_capacity_and_no_more);
     tcase_add_test(t, test_messages_of_one_sender_come_in_order);
     tcase_add_test(t, test_priority_is_told);

@@ -357,11 +357,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("mpsc_closed");
-    TCase *t = tcase_create("channel");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    suite_add_tcase(s, t);
+    TCase *t = support_case(s, "channel", 60);
     tcase_add_test(t, test_not_closed_before_the_first_sender);
     tcase_add_test(t, test_closed_once_every_sender_is_killed);
     tcase_add_test(t, test_sender_is_cloned_by_fork_and_the_heir_counts);

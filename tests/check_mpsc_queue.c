@@ -470,11 +470,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("mpsc_queue");
-    TCase *t = tcase_create("queue");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    suite_add_tcase(s, t);
+    TCase *t = support_case(s, "queue", 60);
     tcase_add_test(t, test_queue_is_kept_across_ten_restarts);
     tcase_add_test(t, test_messages_of_an_earlier_receiver_are_still_there);
     tcase_add_test(t, test_successor_inherits_the_channel);

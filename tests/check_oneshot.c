@@ -496,11 +496,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("oneshot");
-    TCase *t = tcase_create("pipe");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    suite_add_tcase(s, t);
+    TCase *t = support_case(s, "pipe", 60);
     tcase_add_test(t, test_names);
     tcase_add_test(t, test_pipe_is_private_and_close_on_exec);
     tcase_add_test(t, test_slot_is_reused_only_once_released);

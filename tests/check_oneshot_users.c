@@ -159,11 +159,7 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("oneshot_users");
-    TCase *t = tcase_create("users");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(t, 60);
+    TCase *t = support_case(s, "users", 60);
     tcase_add_test(t, test_member_of_a_group_gets_its_reply_and_nobody_elses);
     tcase_add_test(t, test_root_gets_its_reply_on_another_users_channel);
     return s;

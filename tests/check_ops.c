@@ -449,12 +449,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("ops");
-    TCase *t = tcase_create("operations");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "operations", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_sighup_reads_the_password_again);
     tcase_add_test(t, test_second_address_is_tried);
     tcase_add_test(t, test_pause_and_resume);

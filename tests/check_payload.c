@@ -399,19 +399,14 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("payload");
-    TCase *tc = tcase_create("requester");
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *tc = support_case(s, "requester", 60);
     tcase_add_test(tc, test_file_is_private_named_as_its_pipe_and_kept);
     tcase_add_test(tc, test_file_of_a_group_channel_can_be_read_by_the_manager);
     tcase_add_test(tc, test_squatted_name_is_refused);
     tcase_add_test(tc, test_trim_gives_memory_back);
     tcase_add_test(tc, test_write_over_a_limit_is_an_error);
     tcase_add_test(tc, test_full_disk_is_an_error);
-    suite_add_tcase(s, tc);
-    tc = tcase_create("manager");
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
+    tc = support_case(s, "manager", 60);
     tcase_add_test(tc, test_manager_opens_what_is_whole);
     tcase_add_test(tc, test_manager_refuses_another_owners_file);
     tcase_add_test(tc, test_manager_refuses_links);
@@ -419,6 +414,5 @@ int main(void)
     tcase_add_test(tc, test_manager_says_when_it_is_out_of_descriptors);
     tcase_add_test(tc, test_sweep_removes_what_no_pipe_reads_for);
     tcase_add_test(tc, test_folder_of_an_older_manager_is_absent);
-    suite_add_tcase(s, tc);
     return support_run(s);
 }

@@ -256,12 +256,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("pipeline");
-    TCase *t = tcase_create("pipeline");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "pipeline", 60);
     tcase_add_checked_fixture(t, scene_setup, scene_teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_reply_to_the_dead_is_dropped_in_order);
     tcase_add_test(t, test_replies_split_at_every_byte);
     tcase_add_test(t, test_long_replies_in_pieces_of_any_size);

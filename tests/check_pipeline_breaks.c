@@ -325,12 +325,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("pipeline_breaks");
-    TCase *t = tcase_create("pipeline_breaks");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "pipeline_breaks", 60);
     tcase_add_checked_fixture(t, scene_setup, scene_teardown);
-    tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, test_break_at_every_byte, 0, 4);
     tcase_add_test(t, test_break_twice_in_a_row);
     tcase_add_test(t, test_break_in_the_middle_of_a_reply);

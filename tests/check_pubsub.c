@@ -535,10 +535,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("pubsub");
-    TCase *t = tcase_create("streams");
-    tcase_set_timeout(t, e2e_long() ? 600 : 120);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "streams", e2e_long() ? 600 : 120);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_every_subscriber_gets_every_message_in_order);
     e2e_add(t, test_a_stopped_one_is_told_how_many_it_missed);
@@ -546,21 +543,13 @@ int main(void)
     e2e_add(t, test_commands_go_on_during_a_flood);
     e2e_add(t, test_all_backlogs_together_are_bounded);
     e2e_add(t, test_a_message_too_long_leaves_a_mark);
-    suite_add_tcase(s, t);
-    t = tcase_create("leaving");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    t = support_case(s, "leaving", 60);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_killed_subscribers_unsubscribe);
     e2e_add(t, test_a_stopped_one_that_is_killed_unsubscribes);
     e2e_add(t, test_coming_and_going_all_the_time);
     e2e_add(t, test_leaving_before_the_confirmation);
-    suite_add_tcase(s, t);
-    t = tcase_create("requests");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    t = support_case(s, "requests", 60);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_confirmations_and_messages_are_redis_own);
     e2e_add(t, test_resp3);
@@ -568,6 +557,5 @@ int main(void)
     e2e_add(t, test_subscribers_and_names_are_bounded);
     tcase_add_test(t, test_shard_channels);
     tcase_add_test(t, test_what_redis_refuses_is_its_own_error);
-    suite_add_tcase(s, t);
     return support_run(s);
 }

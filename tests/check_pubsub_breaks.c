@@ -163,10 +163,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("pubsub_breaks");
-    TCase *t = tcase_create("breaks");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "breaks", 60);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_a_gap_is_told);
     e2e_add(t, test_subscribing_while_redis_is_down);
@@ -176,6 +173,5 @@ int main(void)
     e2e_add(t, test_a_killed_manager_is_noticed);
     e2e_add(t, test_a_takeover_is_told);
     e2e_add(t, test_a_full_pipe_is_given_up_by_its_name);
-    suite_add_tcase(s, t);
     return support_run(s);
 }

@@ -176,16 +176,12 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("pubsub_worker");
-    TCase *t = tcase_create("worker");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "worker", 60);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_worker_prints_what_comes);
     e2e_add(t, test_worker_says_what_is_missing);
     e2e_add(t, test_worker_subscribes_again_when_redis_is_slow);
     e2e_add(t, test_worker_ends_while_its_output_is_full);
     e2e_add(t, test_worker_statuses);
-    suite_add_tcase(s, t);
     return support_run(s);
 }

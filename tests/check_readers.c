@@ -613,12 +613,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("readers");
-    TCase *t = tcase_create("readers");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "readers", 30);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 30);
     tcase_add_test(t, test_same_slot_is_opened_once);
     tcase_add_test(t, test_nobody_there);
     tcase_add_test(t, test_what_a_full_pipe_does_not_take_waits_in_order);

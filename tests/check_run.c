@@ -252,10 +252,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("run");
-    TCase *tc = tcase_create("run");
-    tcase_add_unchecked_fixture(tc, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(tc, 60);
+    TCase *tc = support_case(s, "run", 60);
     tcase_add_test(tc, test_runs_with_the_embedded_server);
     tcase_add_test(tc, test_runs_with_a_real_redis);
     tcase_add_loop_test(tc, test_leaves_nothing_when_interrupted, 0,
@@ -263,6 +260,5 @@ int main(void)
     tcase_add_test(tc, test_says_when_the_manager_was_killed);
     tcase_add_test(tc, test_bad_options_are_told_in_one_line);
     tcase_add_test(tc, test_bad_redis_uri_is_told_once);
-    suite_add_tcase(s, tc);
     return support_run(s);
 }

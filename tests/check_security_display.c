@@ -479,12 +479,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("security_display");
-    TCase *t = tcase_create("display");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "display", 60);
     tcase_add_checked_fixture(t, support_remove_queues, NULL);
-    tcase_set_timeout(t, 60);
     tcase_add_test(t, test_what_a_terminal_obeys_is_replaced);
     tcase_add_test(t, test_replies_on_a_terminal);
     tcase_add_test(t, test_errors_on_a_terminal);

@@ -472,12 +472,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("security_floods");
-    TCase *t = tcase_create("floods");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "floods", e2e_long() ? 300 : 120);
     tcase_add_checked_fixture(t, support_remove_queues, NULL);
-    tcase_set_timeout(t, e2e_long() ? 300 : 120);
     /* Of these Redis sees nothing, or nothing special: one server is enough. */
     tcase_add_loop_test(t, test_million_garbage_messages, E2E_MQREDIS, 1);
     tcase_add_loop_test(t, test_million_requests_at_once, E2E_MQREDIS, 1);

@@ -241,12 +241,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("security_messages");
-    TCase *t = tcase_create("messages");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "messages", e2e_long() ? 300 : 120);
     tcase_add_checked_fixture(t, support_remove_queues, NULL);
-    tcase_set_timeout(t, e2e_long() ? 300 : 120);
     e2e_add(t, test_forged_reply_id);
     e2e_add(t, test_a_request_that_names_anothers_pipe);
     e2e_add(t, test_numbers_at_their_ends);

@@ -407,11 +407,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("sentinel");
-    TCase *t = tcase_create("sentinel");
-    suite_add_tcase(s, t);
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "sentinel", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_add_test(t, test_the_named_master_is_used);
     tcase_add_test(t, test_an_event_moves_everything);

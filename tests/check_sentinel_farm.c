@@ -338,11 +338,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("sentinel_farm");
-    TCase *t = tcase_create("sentinel_farm");
-    suite_add_tcase(s, t);
-    tcase_set_timeout(t, 90);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "sentinel_farm", 90);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_add_test(t, test_failovers_under_load);
     tcase_add_test(t, test_passwords_on_both);

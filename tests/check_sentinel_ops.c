@@ -195,11 +195,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("sentinel_ops");
-    TCase *t = tcase_create("sentinel");
-    suite_add_tcase(s, t);
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "sentinel", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
     tcase_add_test(t, test_check_config_names_the_master);
     tcase_add_test(t, test_the_password_of_sentinels_is_reloaded);

@@ -287,13 +287,9 @@ int main(void)
         test_killed_clients_are_gone_at_once,
     };
     Suite *suite = suite_create("server");
-    TCase *t = tcase_create("server");
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(suite, "server", 60);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
-    suite_add_tcase(suite, t);
     return support_run(suite);
 }

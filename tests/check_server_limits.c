@@ -269,14 +269,10 @@ int main(void)
         test_soft_limit_gives_some_time,
     };
     Suite *suite = suite_create("server_limits");
-    TCase *t = tcase_create("limits");
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(suite, "limits", 60);
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
     tcase_add_loop_test(t, test_many_large_replies_stop_at_the_limit, 0, 2);
-    suite_add_tcase(suite, t);
     return support_run(suite);
 }

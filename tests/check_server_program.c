@@ -354,11 +354,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("server_program");
-    TCase *t = tcase_create("program");
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(suite, "program", 60);
     tcase_add_checked_fixture(t, setup, NULL);
-    tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, test_wrong_option_is_one_line_and_64, 0,
                         (int)(sizeof(wrong) / sizeof(wrong[0])));
     tcase_add_test(t, test_help_and_version);
@@ -371,6 +368,5 @@ int main(void)
     tcase_add_test(t, test_blocked_clients_do_not_keep_it);
     tcase_add_test(t, test_shutdown_command_ends_it);
     tcase_add_test(t, test_redis_cli_and_redis_benchmark_work);
-    suite_add_tcase(suite, t);
     return support_run(suite);
 }

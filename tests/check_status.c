@@ -367,11 +367,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("status");
-    TCase *t = tcase_create("status");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    suite_add_tcase(s, t);
+    TCase *t = support_case(s, "status", 60);
     tcase_add_test(t, test_created_file_is_read);
     tcase_add_test(t, test_next_manager_gets_a_new_file);
     tcase_add_test(t, test_absent_file);

@@ -344,10 +344,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("stream");
-    TCase *t = tcase_create("library");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "library", 60);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_channels_and_patterns);
     e2e_add(t, test_hundreds_of_names);
@@ -360,6 +357,5 @@ int main(void)
     e2e_add(t, test_going_on_after_a_kill);
     e2e_add(t, test_a_gap_of_redis);
     e2e_add(t, test_a_child_does_not_keep_its_parents_stream);
-    suite_add_tcase(s, t);
     return support_run(s);
 }

@@ -336,12 +336,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("systemd");
-    TCase *t = tcase_create("operations");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "operations", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, test_systemd_hears_of_start_and_end, 0, 2);
     tcase_add_test(t, test_systemd_hears_of_a_reload);
     tcase_add_test(t, test_watchdog_gets_signs_of_life);

@@ -299,12 +299,8 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("takeover");
-    TCase *t = tcase_create("takeover");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "takeover", 60);
     tcase_add_checked_fixture(t, support_remove_queues, e2e_stop_all);
-    tcase_set_timeout(t, 60);
     e2e_add(t, test_ten_takeovers_under_load);
     e2e_add(t, test_a_second_manager_is_refused_with_the_pid);
     e2e_add(t, test_takeover_of_nobody_is_a_start);

@@ -330,11 +330,7 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("watch");
-    TCase *t = tcase_create("cell");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    suite_add_tcase(s, t);
+    TCase *t = support_case(s, "cell", 60);
     tcase_add_test(t, test_nothing_before_the_first_value);
     tcase_add_test(t, test_only_the_latest_value_is_seen);
     tcase_add_test(t, test_values_of_every_size);

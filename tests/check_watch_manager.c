@@ -129,14 +129,10 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("watch_manager");
-    TCase *t = tcase_create("state");
-    tcase_set_timeout(t, 60);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *t = support_case(s, "state", 60);
     tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_every_change_wakes_the_sleeper);
     e2e_add(t, test_a_killed_manager_is_told_by_its_guardian);
     e2e_add(t, test_a_manager_killed_with_its_guardian_is_noticed);
-    suite_add_tcase(s, t);
     return support_run(s);
 }

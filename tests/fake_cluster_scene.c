@@ -63,12 +63,8 @@ int fake_scene_run(const char *suite, const struct fake_case *cases,
 {
     Suite *s = suite_create(suite);
     for (size_t i = 0; i < count; i++) {
-        TCase *tcase = tcase_create(cases[i].name);
-        tcase_set_timeout(tcase, 60);
-        tcase_add_unchecked_fixture(tcase, support_scratch_setup,
-                                    support_scratch_teardown);
+        TCase *tcase = support_case(s, cases[i].name, 60);
         tcase_add_loop_test(tcase, cases[i].test, 0, cases[i].rounds);
-        suite_add_tcase(s, tcase);
     }
     return support_run(s);
 }

@@ -227,11 +227,7 @@ void script_add(Suite *suite, const struct script *script)
                 script->name, status, text);
         exit(1);
     }
-    TCase *tcase = tcase_create(script->name);
-    tcase_add_unchecked_fixture(tcase, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *tcase = support_case(suite, script->name, 60);
     tcase_add_checked_fixture(tcase, support_remove_queues, NULL);
-    tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, test_of_a_script, first, ncases);
-    suite_add_tcase(suite, tcase);
 }

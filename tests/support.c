@@ -1,7 +1,6 @@
 /* Scratch folders, children and a look at them from outside. */
 #include "tests/support.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -71,6 +70,16 @@ void support_scratch_teardown(void)
 {
     support_remove_queues();
     support_remove(scratch);
+}
+
+TCase *support_case(Suite *suite, const char *name, int timeout_s)
+{
+    TCase *tcase = tcase_create(name);
+    tcase_add_unchecked_fixture(tcase, support_scratch_setup,
+                                support_scratch_teardown);
+    tcase_set_timeout(tcase, timeout_s);
+    suite_add_tcase(suite, tcase);
+    return tcase;
 }
 
 const char *support_scratch(void)

@@ -10,6 +10,7 @@
 #ifndef TESTS_SUPPORT_H
 #define TESTS_SUPPORT_H
 
+#include <check.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,6 +65,10 @@
  * leaves nothing either. */
 void support_scratch_setup(void);
 void support_scratch_teardown(void);
+
+/* Adds a case to the suite: with that fixture, and so many seconds for each
+ * test. */
+TCase *support_case(Suite *suite, const char *name, int timeout_s);
 
 /* Unlinks the queues that channels in the scratch folder name: what tests that
  * were killed with their managers left of the user's budget. */

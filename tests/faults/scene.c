@@ -285,10 +285,6 @@ void scene_sweep(const char *name, enum scene_way way, unsigned roles,
 
 void scene_add(Suite *s, const char *name, const TTest *test)
 {
-    TCase *tcase = tcase_create(name);
-    tcase_set_timeout(tcase, faults_whole() ? 14400 : 240);
-    tcase_add_unchecked_fixture(tcase, support_scratch_setup,
-                                support_scratch_teardown);
+    TCase *tcase = support_case(s, name, faults_whole() ? 14400 : 240);
     tcase_add_test(tcase, test);
-    suite_add_tcase(s, tcase);
 }
