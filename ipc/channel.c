@@ -8,7 +8,6 @@
 #include "ipc/channel.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "ipc/channel_owner.h"
+#include "ipc/sweep.h"
 
 #define SYSTEM_ROOT "/run/mqredis"
 
@@ -309,36 +309,44 @@ enum err channel_create(struct channel *ch, const char *name, gid_t group,
 
 /* ---- the end ---- */
 
+static bool anything(int folder, const char *name, int reply_fd)
+{
+    (void)folder;
+    (void)name;
+    (void)reply_fd;
+    return true;
+}
+
 /* Removes the files below a subfolder of ours, and it. */
 static void remove_subfolder(const struct channel *ch, const char *name)
 {
-    int fd = openat(ch->dirfd, name,
-                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd =
+        openat(ch->dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return;
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        close(fd);
-        return;
-    }
-    for (struct dirent *d; (d = readdir(dir)) != NULL;)
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            if (unlinkat(dirfd(dir), d->d_name, 0) < 0 && errno == EISDIR)
-                unlinkat(dirfd(dir), d->d_name, AT_REMOVEDIR);
-    closedir(dir);
+    (void)!sweep_whole(fd, -1, anything, NULL);
+    close(fd);
     unlinkat(ch->dirfd, name, AT_REMOVEDIR);
+}
+
+static bool is_unshown(int folder, const char *name, int reply_fd)
+{
+    (void)folder;
+    (void)reply_fd;
+    return strncmp(name, CHANNEL_UNSHOWN, strlen(CHANNEL_UNSHOWN)) == 0;
 }
 
 void channel_remove(struct channel *ch)
 {
     static const char *const entries[] = {
         "queue",     ".queue",  "senders",  ".senders", "receiver",
-        ".receiver", "control", ".control", "status",   ".status",
+        ".receiver", "control", ".control", "status",
     };
     remove_subfolder(ch, "reply");
     remove_subfolder(ch, "payload");
     for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
         unlinkat(ch->dirfd, entries[i], 0);
+    (void)!sweep_whole(ch->dirfd, -1, is_unshown, NULL);
     /* Last: whoever gets the lock after this looks for the name again. */
     unlinkat(ch->dirfd, "lock", 0);
     /* A folder that systemd or the user made stays if it can't be removed. */

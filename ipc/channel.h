@@ -31,6 +31,9 @@
 
 #define CHANNEL_NO_GROUP ((gid_t)-1)
 
+/* What the name of a status file begins with that is not shown yet. */
+#define CHANNEL_UNSHOWN ".status"
+
 struct channel {
     char name[CHANNEL_NAME_MAX + 1]; /* for messages: the folder's last part */
     char dir[PATH_MAX];

@@ -3,13 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "ipc/sweep.h"
 
 #define STATUS_NAME(name, help) {#name, help},
 const struct status_name status_counters[COUNTER_COUNT] = {
@@ -33,12 +36,43 @@ const char *manager_state_str(uint32_t kind)
     return kind < STATE_KIND_COUNT ? names[kind] : "?";
 }
 
+/* Each process has a temporary name of its own: two that take over at once must
+ * not meet in one file. */
+struct unshown {
+    char name[sizeof(CHANNEL_UNSHOWN) + 24];
+};
+
+static struct unshown unshown(void)
+{
+    struct unshown u;
+    snprintf(u.name, sizeof(u.name), CHANNEL_UNSHOWN "-%ld", (long)getpid());
+    return u;
+}
+
+/* What a manager left that was killed before it served. */
+static bool left_unshown(int folder, const char *name, int reply_fd)
+{
+    (void)folder;
+    (void)reply_fd;
+    static const char prefix[] = CHANNEL_UNSHOWN "-";
+    if (strncmp(name, prefix, sizeof(prefix) - 1) != 0)
+        return false;
+    long pid = strtol(name + sizeof(prefix) - 1, NULL, 10);
+    return pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+void status_discard(const struct channel *ch)
+{
+    unlinkat(ch->dirfd, unshown().name, 0);
+}
+
 enum err status_create(const struct channel *ch, struct status **status,
                        struct err_text *why)
 {
     const char *step = "make";
-    unlinkat(ch->dirfd, ".status", 0);
-    int fd = openat(ch->dirfd, ".status",
+    status_discard(ch);
+    (void)!sweep_whole(ch->dirfd, -1, left_unshown, NULL);
+    int fd = openat(ch->dirfd, unshown().name,
                     O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         goto fail;
@@ -49,8 +83,8 @@ enum err status_create(const struct channel *ch, struct status **status,
         goto fail;
     }
     step = "map";
-    struct status *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
-                            MAP_SHARED, fd, 0);
+    struct status *s =
+        mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (s == MAP_FAILED)
         goto fail;
     s->magic = STATUS_MAGIC;
@@ -67,16 +101,19 @@ enum err status_create(const struct channel *ch, struct status **status,
 fail:
     err_say(why, ERR_SYS, "cannot %s %s/status: %s", step, ch->dir,
             strerror(errno));
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+        status_discard(ch);
+    }
     return ERR_SYS;
 }
 
 enum err status_show(const struct channel *ch, struct err_text *why)
 {
-    if (renameat(ch->dirfd, ".status", ch->dirfd, "status") == 0)
+    struct unshown u = unshown();
+    if (renameat(ch->dirfd, u.name, ch->dirfd, "status") == 0)
         return ERR_OK;
-    return err_say(why, ERR_SYS, "cannot rename %s/.status: %s", ch->dir,
+    return err_say(why, ERR_SYS, "cannot rename %s/%s: %s", ch->dir, u.name,
                    strerror(errno));
 }
 

@@ -156,15 +156,20 @@ struct status {
 
 /* ---- the manager's side ---- */
 
-/* Makes the file under a temporary name and maps it for writing. Its blocks
- * are allocated, a full disk fails here and not later. The mapping is shared
- * with children of fork(). */
+/* Makes the file under a temporary name, which is this process's own, and maps
+ * it for writing. Its blocks are allocated, a full disk fails here and not
+ * later. The mapping is shared with children of fork(). What processes that are
+ * dead made so, and never showed, goes. */
 MUST_CHECK enum err status_create(const struct channel *ch,
                                   struct status **status, struct err_text *why);
 
-/* Puts the file made last under its name; whoever reads an older one keeps
- * that. */
+/* Puts the file that this process made last under its name; whoever reads an
+ * older one keeps that. */
 MUST_CHECK enum err status_show(const struct channel *ch, struct err_text *why);
+
+/* Removes a file that was made and not shown, if there is one. The mapping
+ * stays. */
+void status_discard(const struct channel *ch);
 
 /* Publishes the state, with since_ns set to now if the kind changed. */
 void status_set_state(struct status *status, struct manager_state *current,

@@ -109,9 +109,9 @@ static enum err take_channel(struct manager *m, const struct options *o,
 }
 
 /* Or as the successor of the one that serves it now. */
-static enum err join_channel(struct manager *m, struct err_text *why)
+static enum err join_channel(struct manager *m, pid_t old, struct err_text *why)
 {
-    takeover_begin(&m->takeover,
+    takeover_begin(&m->takeover, old,
                    clock_deadline((int64_t)m->options->connect_timeout_ms));
     return mpsc_inherit(&m->rx, &m->channel, why);
 }
@@ -217,6 +217,8 @@ void manager_release(struct manager *m)
     mpsc_receiver_close(&m->rx);
     if (m->status != NULL)
         status_unmap(m->status);
+    if (m->channel.dirfd >= 0)
+        status_discard(&m->channel);
     channel_close(&m->channel);
     if (m->lock_fd >= 0)
         close(m->lock_fd);
@@ -248,7 +250,7 @@ static enum err enter_channel(struct manager *m, int *exit_status,
     if (e != ERR_OK)
         return e;
     if (o->takeover && channel_locked(&m->channel, &holder))
-        return join_channel(m, why);
+        return join_channel(m, holder, why);
     return take_channel(m, o, exit_status, why);
 }
 

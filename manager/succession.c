@@ -148,11 +148,19 @@ uint64_t manager_tick_takeover(struct manager *m, uint64_t now)
         return t->step == TAKEOVER_WAITING ? now + SUCCESSION_TICK_NS
                                            : t->until_ns;
     }
-    enum err e = takeover_try(&m->channel, &m->lock_fd);
+    pid_t holder;
+    enum err e = takeover_try(t, &m->channel, &m->lock_fd, &holder);
     if (e == ERR_AGAIN) {
         if (now >= t->until_ns)
             fail_takeover(m, "the old manager did not let go in time");
         return now + SUCCESSION_TICK_NS;
+    }
+    if (e == ERR_BUSY) {
+        log_error("takeover: pid %ld took the channel first, and serves it",
+                  (long)holder);
+        m->exit_status = EX_TEMPFAIL;
+        m->done = true;
+        return 0;
     }
     takeover_end(t);
     if (e == ERR_OK)

@@ -68,8 +68,9 @@ void handover_end(struct handover *h, enum handover_step step)
 
 /* ---- the new one ---- */
 
-void takeover_begin(struct takeover *t, uint64_t until_ns)
+void takeover_begin(struct takeover *t, pid_t old, uint64_t until_ns)
 {
+    t->old = old;
     t->step = TAKEOVER_CONNECTING;
     t->until_ns = until_ns;
 }
@@ -88,13 +89,15 @@ enum err takeover_ask(struct takeover *t, const struct channel *ch,
     return ERR_OK;
 }
 
-enum err takeover_try(const struct channel *ch, int *lock_fd)
+enum err takeover_try(const struct takeover *t, const struct channel *ch,
+                      int *lock_fd, pid_t *holder)
 {
-    pid_t holder;
     struct err_text ignored;
-    enum err e = channel_lock(ch, getpid(), 0, lock_fd, &holder, &ignored);
+    enum err e = channel_lock(ch, getpid(), 0, lock_fd, holder, &ignored);
+    /* 0: it was not there to be read, for it was just being written. */
+    bool same = t->old == 0 || *holder == 0 || *holder == t->old;
     if (e == ERR_BUSY)
-        return ERR_AGAIN;
+        return same ? ERR_AGAIN : ERR_BUSY;
     if (e != ERR_OK)
         return ERR_CLOSED;
     /* Looked up now: whoever had the lock shows its status once it serves. */

@@ -74,11 +74,13 @@ enum takeover_step {
 
 struct takeover {
     enum takeover_step step;
+    pid_t old; /* as it stood in the lock; 0: it could not be read */
     uint64_t until_ns;
 };
 
-/* Begins: until then the connection to Redis must be there. */
-void takeover_begin(struct takeover *t, uint64_t until_ns);
+/* Begins: `old` has the lock; until then the connection to Redis must be there.
+ */
+void takeover_begin(struct takeover *t, pid_t old, uint64_t until_ns);
 
 /* Tells the old one. */
 MUST_CHECK enum err takeover_ask(struct takeover *t, const struct channel *ch,
@@ -86,8 +88,11 @@ MUST_CHECK enum err takeover_ask(struct takeover *t, const struct channel *ch,
 
 /* Tries for the lock. ERR_OK: it is ours, and the status that is shown, that of
  * the last one to serve, says that it drained. ERR_AGAIN:
- * not yet. ERR_CLOSED: ours, but the old one died: start afresh. */
-MUST_CHECK enum err takeover_try(const struct channel *ch, int *lock_fd);
+ * not yet. ERR_BUSY: never, *holder came first. ERR_CLOSED: ours, but the old
+ * one died: start afresh. */
+MUST_CHECK enum err takeover_try(const struct takeover *t,
+                                 const struct channel *ch, int *lock_fd,
+                                 pid_t *holder);
 
 void takeover_end(struct takeover *t);
 

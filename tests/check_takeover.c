@@ -2,6 +2,7 @@
  * killed on the way. */
 #include "tests/e2e.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -172,16 +173,17 @@ END_TEST
 
 /* ---- killed on the way ---- */
 
-/* Waits until a successor has asked: its line lies in the control FIFO of an
- * old manager that is stopped. */
-static void wait_until_asked(const struct e2e_manager *m)
+/* Waits until `count` successors have asked: their lines lie in the control
+ * FIFO of an old manager that is stopped. */
+static void wait_until_asked(const struct e2e_manager *m, int count)
 {
+    const int line = (int)strlen("takeover 1\n");
     struct channel ch;
     struct err_text why;
     int fd, bytes = 0;
     ck_assert_int_eq(channel_open(&ch, m->channel, &why), ERR_OK);
     ck_assert_int_eq(channel_open_fifo(&ch, "control", O_RDONLY, &fd), ERR_OK);
-    ck_assert(UNTIL(ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0));
+    ck_assert(UNTIL(ioctl(fd, FIONREAD, &bytes) == 0 && bytes / line >= count));
     close(fd);
     channel_close(&ch);
 }
@@ -209,7 +211,7 @@ START_TEST(test_the_old_one_is_killed)
     ck_assert(UNTIL(e2e_gauge(&old, GAUGE_inflight) == 1));
     kill(old.pid, SIGSTOP);
     e2e_manager_launch(&new, old.channel, e2e_uri(&redis), "--takeover");
-    wait_until_asked(&old);
+    wait_until_asked(&old, 1);
     e2e_manager_kill(&old);
     ck_assert(e2e_actor_reaches(a, E2E_DONE));
     ck_assert_int_eq(a->end, E2E_LOST);
@@ -225,7 +227,7 @@ START_TEST(test_the_new_one_is_killed)
     e2e_start(&redis, &old, _i, NULL);
     kill(old.pid, SIGSTOP);
     e2e_manager_launch(&new, old.channel, e2e_uri(&redis), "--takeover");
-    wait_until_asked(&old);
+    wait_until_asked(&old, 1);
     e2e_manager_kill(&new);
     kill(old.pid, SIGCONT);
     check_serves(&old);
@@ -296,6 +298,88 @@ START_TEST(test_the_new_one_dies_after_it_changed_the_channel)
 }
 END_TEST
 
+static bool is_shown(const struct e2e_manager *m)
+{
+    struct channel ch;
+    struct err_text why;
+    struct manager_state state;
+    const struct status *status;
+    ck_assert_int_eq(channel_open(&ch, m->channel, &why), ERR_OK);
+    ck_assert_msg(status_open(&ch, &status, &why) == ERR_OK, "%s", why.text);
+    bool is = status_read_state(status, &state, NULL) == ERR_OK &&
+              state.pid == (int32_t)m->pid && state.kind == STATE_CONNECTED;
+    status_unmap(status);
+    channel_close(&ch);
+    return is;
+}
+
+/* What is left of starts that came to nothing. */
+static int unshown(const struct e2e_manager *m)
+{
+    char path[256];
+    int count = 0;
+    snprintf(path, sizeof(path), "%s/%s", support_scratch(), m->channel);
+    DIR *dir = opendir(path);
+    ck_assert_ptr_nonnull(dir);
+    for (const struct dirent *d; (d = readdir(dir)) != NULL;)
+        count += strncmp(d->d_name, CHANNEL_UNSHOWN, 7) == 0;
+    closedir(dir);
+    return count;
+}
+
+/* One of them has it; the other one says whose it is, and the state that is
+ * shown is that of who serves. */
+START_TEST(test_two_at_once)
+{
+    struct e2e_manager other;
+    char taken[80];
+    e2e_start(&redis, &old, _i, NULL);
+    kill(old.pid, SIGSTOP);
+    e2e_manager_launch(&new, old.channel, e2e_uri(&redis), "--takeover");
+    wait_until_asked(&old, 1);
+    e2e_manager_launch(&other, old.channel, e2e_uri(&redis), "--takeover");
+    wait_until_asked(&old, 2);
+    kill(old.pid, SIGCONT);
+    ck_assert(UNTIL(e2e_logged(&new, "took the channel first") ||
+                    e2e_logged(&other, "took the channel first")));
+    bool lost = e2e_logged(&new, "took the channel first");
+    struct e2e_manager *loser = lost ? &new : &other;
+    struct e2e_manager *winner = lost ? &other : &new;
+    snprintf(taken, sizeof(taken), "takeover: pid %ld took the channel first",
+             (long)winner->pid);
+    ck_assert_int_eq(support_join(loser->pid), 75);
+    ck_assert_msg(e2e_logged(loser, taken), "%s", e2e_log(loser));
+    e2e_manager_ready(winner);
+    new = *winner;
+    step_up();
+    ck_assert(UNTIL(is_shown(&old)));
+    check_serves(&old);
+    ck_assert_int_eq(unshown(&old), 0);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+/* What a successor made that was killed before it served is removed by the
+ * next one, and with the channel. */
+START_TEST(test_a_killed_one_leaves_no_state)
+{
+    e2e_start(&redis, &old, _i, NULL);
+    kill(old.pid, SIGSTOP);
+    for (int i = 0; i < 3; i++) {
+        e2e_manager_launch(&new, old.channel, e2e_uri(&redis), "--takeover");
+        wait_until_asked(&old, i + 1);
+        ck_assert_int_eq(unshown(&old), 1);
+        e2e_manager_kill(&new);
+    }
+    kill(old.pid, SIGCONT);
+    check_serves(&old);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", support_scratch(), old.channel);
+    ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("takeover");
@@ -306,6 +390,8 @@ static Suite *suite(void)
     e2e_add(t, test_takeover_of_nobody_is_a_start);
     e2e_add(t, test_a_successor_without_redis_leaves_the_old_one);
     e2e_add(t, test_a_blocked_command_survives);
+    e2e_add(t, test_two_at_once);
+    e2e_add(t, test_a_killed_one_leaves_no_state);
     e2e_add(t, test_the_old_one_is_killed);
     e2e_add(t, test_the_new_one_is_killed);
     e2e_add(t, test_the_new_one_is_killed_while_the_old_one_drains);
