@@ -48,9 +48,10 @@ void manager_publish(struct manager *m)
         snprintf(m->state.error, sizeof(m->state.error), "%.250s", error);
     else if (ready)
         m->state.error[0] = '\0';
-    if (kind != m->state.kind)
-        notify("STATUS=%s, %s", manager_state_str(kind), m->server);
+    bool changed = kind != m->state.kind;
     status_set_state(m->status, &m->state, kind);
+    if (changed)
+        notify("STATUS=%s, %s", manager_state_str(kind), m->server);
 }
 
 void manager_name_server(struct manager *m)
@@ -141,8 +142,6 @@ void manager_connection_changed(void *context, struct conn *c)
             learn(m, c);
         if (m->announced)
             log_info("connected to %s", server);
-        else if (routes_ready(&m->routes) && m->takeover.step == TAKEOVER_NONE)
-            manager_announce(m);
     } else if (c->state == CONN_WAITING) {
         sentinel_doubt(m->sentinel);
         if (c->attempt == 1 && m->announced) {
@@ -158,6 +157,10 @@ void manager_connection_changed(void *context, struct conn *c)
         }
     }
     manager_publish(m);
+    /* Only now: whoever waited for the ready line may look at the state. */
+    if (c->state == CONN_READY && !m->announced && routes_ready(&m->routes) &&
+        m->takeover.step == TAKEOVER_NONE)
+        manager_announce(m);
 }
 
 /* The master is known, or is another one. */
