@@ -33,17 +33,11 @@ static void live(struct scene *s, struct life *l)
         life_check_idle(s, l);
 }
 
-/* From launch to end. */
-static void whole_life(struct scene *s)
-{
-    life_whole(s, live);
-}
-
 /* ---- the tests ---- */
 
 START_TEST(test_a_whole_life)
 {
-    scene_sweep("manager", SCENE_UNIX, FAULTS_BOTH, SCENE_SAMPLE, whole_life);
+    life_sweep("manager", SCENE_UNIX, SCENE_SAMPLE, live);
 }
 END_TEST
 
@@ -79,8 +73,7 @@ START_TEST(test_a_life_by_tls)
     if (missing != NULL)
         support_skip("check_faults_manager", missing);
     else
-        scene_sweep("tls", SCENE_TLS, FAULTS_BOTH, SCENE_SAMPLE / 4,
-                    whole_life);
+        life_sweep("tls", SCENE_TLS, SCENE_SAMPLE / 4, live);
 }
 END_TEST
 

@@ -44,15 +44,9 @@ static void live(struct scene *s, struct life *l)
         life_check_idle(s, l);
 }
 
-static void whole_life(struct scene *s)
-{
-    life_whole(s, live);
-}
-
 START_TEST(test_a_life_with_sentinels)
 {
-    scene_sweep("sentinel", SCENE_SENTINEL, FAULTS_BOTH, SCENE_SAMPLE,
-                whole_life);
+    life_sweep("sentinel", SCENE_SENTINEL, SCENE_SAMPLE, live);
 }
 END_TEST
 

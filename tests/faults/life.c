@@ -284,14 +284,26 @@ void life_look_back(struct scene *s, const struct life *l)
         scene_wrong(s, "queue %s was left", l->queue);
 }
 
-void life_whole(struct scene *s, void (*live)(struct scene *s, struct life *l))
+/* What life_sweep was told: a test has its process to itself. */
+static void (*live_between)(struct scene *s, struct life *l);
+
+static void whole_life(struct scene *s)
 {
     struct life l;
+    for (int i = 0; i < s->links; i++)
+        redis_link_ask(&s->link[i], "FLUSHALL");
     life_launch(s, &l, support_name(), ARMED, "");
     if (!life_ended(&l))
-        live(s, &l);
+        live_between(s, &l);
     life_end(s, &l);
     life_check_blocks(s);
     life_look_back(s, &l);
     unlink(l.m.log);
+}
+
+void life_sweep(const char *name, enum scene_way way, size_t sample,
+                void (*live)(struct scene *s, struct life *l))
+{
+    live_between = live;
+    scene_sweep(name, way, FAULTS_BOTH, sample, whole_life);
 }

@@ -59,7 +59,10 @@ void life_check_blocks(struct scene *s);
  * that failed. */
 void life_look_back(struct scene *s, const struct life *l);
 
-/* From launch to end, with calls that fail, and `live` between. */
-void life_whole(struct scene *s, void (*live)(struct scene *s, struct life *l));
+/* A sweep (scene_sweep) over whole lives: on empty servers, from launch to end,
+ * with calls of the manager and of its guardian that fail, and `live` between.
+ */
+void life_sweep(const char *name, enum scene_way way, size_t sample,
+                void (*live)(struct scene *s, struct life *l));
 
 #endif
