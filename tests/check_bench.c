@@ -30,8 +30,7 @@ static void start(struct bench *b, const char *const *options)
     const char *argv[24] = {NULL, "--msgsize", "1024"};
     char path[512];
     size_t n = 3;
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(path, sizeof(path), "%s/mqredis-bench", build ? build : "build");
+    snprintf(path, sizeof(path), "%s/mqredis-bench", support_build());
     argv[0] = path;
     while (*options != NULL && n < 23)
         argv[n++] = *options++;

@@ -43,13 +43,12 @@ static const char *obstacle(void)
 static int run_module(const char *module, int log)
 {
     char script[1024];
-    const char *build = getenv("MQREDIS_BUILD");
     snprintf(script, sizeof(script),
              "build=$(cd '%s' && pwd) && cd " PACKAGE "/tests && "
              "MQREDIS_BUILD=$build MQREDIS_LIBRARY=$build/libmqredis.so.1 "
              "PYTHONDONTWRITEBYTECODE=1 "
              "exec python3 -W error -X faulthandler -m unittest -v %s",
-             build != NULL ? build : "build", module);
+             support_build(), module);
     const char *const argv[] = {"/bin/sh", "-c", script, NULL};
     pid_t pid = e2e_spawn(argv, log, log);
     int status;

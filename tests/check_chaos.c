@@ -37,8 +37,8 @@ static void run(const char *options, double time_s, long seed)
 {
     char command[1024];
     snprintf(command, sizeof(command),
-             "exec '%s/tests/chaos' --gentle %s %.0f %ld",
-             setting("MQREDIS_BUILD", "build"), options, time_s, seed);
+             "exec '%s/tests/chaos' --gentle %s %.0f %ld", support_build(),
+             options, time_s, seed);
     int status = system(command);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
                   "%s: ended with %#x", command, (unsigned)status);
@@ -62,8 +62,7 @@ END_TEST
 static pid_t spawn(bool cluster)
 {
     char program[512];
-    snprintf(program, sizeof(program), "%s/tests/chaos",
-             setting("MQREDIS_BUILD", "build"));
+    snprintf(program, sizeof(program), "%s/tests/chaos", support_build());
     fflush(NULL);
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);

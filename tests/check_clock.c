@@ -74,24 +74,17 @@ static uint32_t state(void)
 
 static void setup(void)
 {
-    char preload[512];
-    const char *build = getenv("MQREDIS_BUILD");
     support_scratch_setup();
     snprintf(fifo, sizeof(fifo), "%s", support_path("fifo"));
     snprintf(shift, sizeof(shift), "%s", support_path("shift"));
-    snprintf(preload, sizeof(preload), "%s/tests/setback.so",
-             build != NULL ? build : "build");
-    ck_assert_int_eq(access(preload, R_OK), 0);
     ck_assert_int_eq(mkfifo(fifo, 0600), 0);
     support_write_file(AT_FDCWD, shift, "0");
     setenv("SETBACK_FIFO", fifo, 1);
     setenv("SETBACK_SHIFT", shift, 1);
-    /* A sanitizer's library wants to be the first. */
-    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
     actors = support_shared(ACTORS * sizeof(*actors));
     stretched = false;
     e2e_redis_start(&redis, E2E_MQREDIS);
-    setenv("LD_PRELOAD", preload, 1);
+    setenv("LD_PRELOAD", support_preload("setback.so"), 1);
     e2e_manager_start(&manager, NULL, e2e_uri(&redis),
                       "--capacity 4 --msgsize 1024 --reconnect-max 50");
     unsetenv("LD_PRELOAD");

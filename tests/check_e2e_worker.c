@@ -344,7 +344,7 @@ START_TEST(test_idle_worker_program_outlives_ten_managers)
     int from = open(replies, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     ck_assert(to >= 0 && from >= 0);
     snprintf(line, sizeof(line), "exec %s/mqredis-worker -c %s <%s",
-             getenv("MQREDIS_BUILD"), channel, in);
+             support_build(), channel, in);
     const char *const argv[] = {"sh", "-c", line, NULL};
     pid_t pid = e2e_spawn(argv, from, STDERR_FILENO);
     char text[256];
@@ -387,7 +387,7 @@ static void shell(const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     snprintf(line, sizeof(line), "w() { %s/mqredis-worker -c %s \"$@\"; }; %s",
-             getenv("MQREDIS_BUILD"), manager.channel, text);
+             support_build(), manager.channel, text);
     RUN(&out, "sh", "-c", line);
 }
 

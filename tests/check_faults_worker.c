@@ -73,11 +73,10 @@ static int open_file(const char *name, int flags)
 
 static void run_worker(struct scene *s, struct run *r, const char *const argv[])
 {
-    char program[512], library[512];
-    const char *build = getenv("MQREDIS_BUILD");
-    build = build != NULL ? build : "build";
-    snprintf(program, sizeof(program), "%s/tests/worker-dynamic", build);
-    snprintf(library, sizeof(library), "%s/tests/libfaults.so", build);
+    char program[512];
+    snprintf(program, sizeof(program), "%s/tests/worker-dynamic",
+             support_build());
+    const char *library = support_preload("libfaults.so");
     fflush(NULL);
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
@@ -89,7 +88,6 @@ static void run_worker(struct scene *s, struct run *r, const char *const argv[])
         int err = open_file("err", O_WRONLY | O_CREAT | O_TRUNC);
         if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0 ||
             setenv("LD_PRELOAD", library, 1) < 0 ||
-            setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0) < 0 ||
             setenv("FAULTS_PLAN", support_path("plan"), 1) < 0)
             _exit(126);
         char *words[8] = {NULL};

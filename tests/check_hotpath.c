@@ -46,9 +46,7 @@ static struct e2e_manager manager;
 static const char *program(const char *name)
 {
     static char path[512];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(path, sizeof(path), "%s/%s", build != NULL ? build : "build",
-             name);
+    snprintf(path, sizeof(path), "%s/%s", support_build(), name);
     return path;
 }
 

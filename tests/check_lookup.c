@@ -24,19 +24,11 @@ static char hold[256], counted[256];
 
 static void setup(void)
 {
-    char preload[512];
-    const char *build = getenv("MQREDIS_BUILD");
     support_scratch_setup();
     snprintf(hold, sizeof(hold), "%s", support_path("hold"));
     snprintf(counted, sizeof(counted), "%s", support_path("counted"));
-    snprintf(preload, sizeof(preload), "%s/tests/slow_lookup.so",
-             build != NULL ? build : "build");
-    ck_assert_int_eq(access(preload, R_OK), 0);
     setenv("LOOKUP_HOLD", hold, 1);
     setenv("LOOKUP_COUNT", counted, 1);
-    setenv("LOOKUP_PRELOAD", preload, 1);
-    /* A sanitizer's library wants to be the first. */
-    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
 }
 
 /* ---- the resolver ---- */
@@ -73,7 +65,7 @@ static void launch(int kind, const char *name, const char *options)
     snprintf(all, sizeof(all),
              "--capacity 4 --reconnect-max 50 --bulk-connections 0 %s",
              options);
-    setenv("LD_PRELOAD", getenv("LOOKUP_PRELOAD"), 1);
+    setenv("LD_PRELOAD", support_preload("slow_lookup.so"), 1);
     if (strcmp(name, "held.test") == 0)
         hold_answers();
     e2e_manager_launch(&manager, NULL, named, all);
@@ -259,7 +251,7 @@ START_TEST(test_check_config_waits_for_it)
     ck_assert_ptr_nonnull(port);
     snprintf(uri, sizeof(uri), "redis://%.*s", (int)strcspn(port, ", \n"),
              port);
-    setenv("LD_PRELOAD", getenv("LOOKUP_PRELOAD"), 1);
+    setenv("LD_PRELOAD", support_preload("slow_lookup.so"), 1);
     const char *const argv[] = {"mqredis-manager",
                                 "--check-config",
                                 "--msgsize",

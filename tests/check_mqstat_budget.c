@@ -70,8 +70,7 @@ static void look(void *arg)
 {
     const bool *hidden = arg;
     char program[512];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(program, sizeof(program), "%s/mqstat", build ? build : "build");
+    snprintf(program, sizeof(program), "%s/mqstat", support_build());
     int out = open(support_path("seen"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     CHILD_REQUIRE(out >= 0);
     move_out();

@@ -137,9 +137,8 @@ static struct json_value *read_json(const char *channel)
     static char text[1 << 18];
     char command[4400];
     size_t at;
-    const char *build = getenv("MQREDIS_BUILD");
     snprintf(command, sizeof(command), "timeout 60 '%s/mqstat' --json %s",
-             build ? build : "build", channel);
+             support_build(), channel);
     FILE *p = popen(command, "re");
     ck_assert_ptr_nonnull(p);
     text[fread(text, 1, sizeof(text) - 1, p)] = '\0';

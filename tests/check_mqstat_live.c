@@ -72,8 +72,7 @@ struct terminal {
 
 static void program_path(char out[4096])
 {
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(out, 4096, "%s/mqstat", build ? build : "build");
+    snprintf(out, 4096, "%s/mqstat", support_build());
 }
 
 /* Starts mqstat with up to three arguments on a terminal of that size. */

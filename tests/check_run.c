@@ -33,8 +33,7 @@ static void launch(struct launch *l, const char *const *options)
     const char *argv[16];
     char path[512];
     int pipe_fds[2];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(path, sizeof(path), "%s/mqredis-run", build ? build : "build");
+    snprintf(path, sizeof(path), "%s/mqredis-run", support_build());
     size_t n = 0;
     argv[n++] = path;
     while (*options != NULL && n < 15)

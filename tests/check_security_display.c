@@ -86,8 +86,7 @@ static const char *on_terminal(size_t *len, const char *const argv[])
 {
     static char text[65536];
     char path[300];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(path, sizeof(path), "%s/%s", build ? build : "build", argv[0]);
+    snprintf(path, sizeof(path), "%s/%s", support_build(), argv[0]);
     int fd;
     fflush(NULL);
     pid_t pid = forkpty(&fd, NULL, NULL, NULL);

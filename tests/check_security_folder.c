@@ -34,8 +34,7 @@ static const char *copy_worker(mode_t mode, uid_t owner)
     static char path[128];
     static char bytes[65536];
     char from[256];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(from, sizeof(from), "%s/mqredis-worker", build ? build : "build");
+    snprintf(from, sizeof(from), "%s/mqredis-worker", support_build());
     snprintf(path, sizeof(path), "%s.worker", group_channel());
     int in = open(from, O_RDONLY | O_CLOEXEC);
     int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);

@@ -33,9 +33,7 @@ static char program[512], socket_path[108];
 
 static void setup(void)
 {
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(program, sizeof(program), "%s/mqredis-server",
-             build != NULL ? build : "build");
+    snprintf(program, sizeof(program), "%s/mqredis-server", support_build());
     snprintf(socket_path, sizeof(socket_path), "%s/server.sock",
              support_scratch());
     unlink(socket_path);

@@ -281,12 +281,10 @@ static bool installed(const char *prefix, const char *path)
 /* From what is built: nothing is compiled here (-o all). */
 START_TEST(test_installed_unit_is_sound)
 {
-    const char *build = getenv("MQREDIS_BUILD");
     char prefix[160], prefix_word[192], build_word[256], unit[256];
     snprintf(prefix, sizeof(prefix), "%s", support_path("usr"));
     snprintf(prefix_word, sizeof(prefix_word), "PREFIX=%s", prefix);
-    snprintf(build_word, sizeof(build_word), "BUILD=%s",
-             build != NULL ? build : "build");
+    snprintf(build_word, sizeof(build_word), "BUILD=%s", support_build());
     unsetenv("MAKEFLAGS");
     unsetenv("MAKELEVEL");
     unsetenv("DESTDIR");

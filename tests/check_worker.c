@@ -29,10 +29,8 @@ static struct e2e_output *sh(const char *format, ...)
     int n = vsnprintf(script, sizeof(script), format, ap);
     va_end(ap);
     ck_assert_int_lt(n, (int)sizeof(script));
-    const char *build = getenv("MQREDIS_BUILD");
     static char worker[512];
-    snprintf(worker, sizeof(worker), "%s/mqredis-worker",
-             build != NULL ? build : "build");
+    snprintf(worker, sizeof(worker), "%s/mqredis-worker", support_build());
     setenv("W", worker, 1);
     const char *const argv[] = {"sh", "-c", script, NULL};
     e2e_run(&out, argv);
@@ -413,10 +411,8 @@ static bool terminal_says(int fd, const char *text)
 START_TEST(test_terminal_has_a_prompt)
 {
     begin(_i, NULL);
-    const char *build = getenv("MQREDIS_BUILD");
     char path[512];
-    snprintf(path, sizeof(path), "%s/mqredis-worker",
-             build != NULL ? build : "build");
+    snprintf(path, sizeof(path), "%s/mqredis-worker", support_build());
     int fd;
     fflush(NULL);
     pid_t pid = forkpty(&fd, NULL, NULL, NULL);

@@ -40,10 +40,9 @@ void e2e_figure(int server, const char *fmt, ...)
 
 static const char *find_program(const char *name, char path[256])
 {
-    const char *build = getenv("MQREDIS_BUILD");
     if (strchr(name, '/') != NULL)
         return name;
-    snprintf(path, 256, "%s/%s", build != NULL ? build : "build", name);
+    snprintf(path, 256, "%s/%s", support_build(), name);
     return access(path, X_OK) == 0 ? path : name;
 }
 
@@ -96,8 +95,8 @@ static bool runs(pid_t pid)
 }
 
 /* Lets one go on that was stopped, and no other: SIGCONT takes back a SIGSTOP
- * on its way, and LeakSanitizer, which stops a process at its end in that manner
- * to look at it, would wait for ever. */
+ * on its way, and LeakSanitizer, which stops a process at its end in that
+ * manner to look at it, would wait for ever. */
 static void let_go_on(pid_t pid)
 {
     if (support_proc_state(pid) == 'T')

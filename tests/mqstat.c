@@ -26,7 +26,6 @@ void read_file(const char *path, char *out, size_t size)
 void mqstat(const char *fmt, ...)
 {
     char args[1024], command[4096], out[512], err[512];
-    const char *build = getenv("MQREDIS_BUILD");
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(args, sizeof(args), fmt, ap);
@@ -35,7 +34,7 @@ void mqstat(const char *fmt, ...)
     snprintf(err, sizeof(err), "%s/err", support_scratch());
     snprintf(command, sizeof(command),
              "LC_ALL=C timeout 60 '%s/mqstat' %s >'%s' 2>'%s' </dev/null",
-             build ? build : "build", args, out, err);
+             support_build(), args, out, err);
     int status = system(command);
     ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : 999;
     read_file(out, ran.out, sizeof(ran.out));

@@ -149,24 +149,15 @@ END_TEST
 
 /* ---- the suite ---- */
 
-static bool has_sanitizer(void)
-{
-    const char *build = getenv("MQREDIS_BUILD");
-    return build != NULL &&
-           (strstr(build, "/asan") != NULL || strstr(build, "/tsan") != NULL);
-}
-
 /* The library that belongs to the programs under test. */
 static void name_library(void)
 {
     char path[512];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(path, sizeof(path), "%s/libmqredis.so.1",
-             build != NULL ? build : "build");
+    snprintf(path, sizeof(path), "%s/libmqredis.so.1", support_build());
     char *real = realpath(path, NULL);
     setenv("MQREDIS_LIBRARY", real != NULL ? real : path, 1);
     free(real);
-    setenv("MQREDIS_BUILD", build != NULL ? build : "build", 1);
+    setenv("MQREDIS_BUILD", support_build(), 1);
 }
 
 /* Runs the script without an argument: what it prints, and its exit status.
@@ -194,7 +185,7 @@ static int ask(const struct script *s, char *text, size_t size)
 void script_add(Suite *suite, const struct script *script)
 {
     char text[8192];
-    if (script->loads_library && has_sanitizer()) {
+    if (script->loads_library && SUPPORT_SANITIZED) {
         skip(script, "a library with a sanitizer can't be loaded");
         return;
     }

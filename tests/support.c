@@ -168,6 +168,22 @@ int support_free_port(void)
     return ntohs(address.sin_port);
 }
 
+const char *support_build(void)
+{
+    const char *build = getenv("MQREDIS_BUILD");
+    return build != NULL ? build : "build";
+}
+
+const char *support_preload(const char *name)
+{
+    static char whole[PATH_MAX];
+    char path[512];
+    snprintf(path, sizeof(path), "%s/tests/%s", support_build(), name);
+    ck_assert_msg(realpath(path, whole) != NULL, "%s is not there", path);
+    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
+    return whole;
+}
+
 /* ---- children ---- */
 
 pid_t support_fork(void (*fn)(void *arg), void *arg)

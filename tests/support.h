@@ -103,6 +103,14 @@ int support_count_fds(void);
 /* A TCP port of 127.0.0.1 that nobody has just now. */
 int support_free_port(void);
 
+/* The folder of the programs under test: $MQREDIS_BUILD, or build. */
+const char *support_build(void);
+
+/* The whole path of a library beside the suites, for the LD_PRELOAD of a
+ * program; one that is not there fails the test. The library of a sanitizer,
+ * which wants to be the first, is told to let it pass. Static storage. */
+const char *support_preload(const char *name);
+
 /* ---- children ---- */
 
 /* Forks a child that runs fn(arg) and ends with status 0. It is killed when the

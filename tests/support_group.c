@@ -129,8 +129,7 @@ int group_as(uid_t uid, bool member, void (*fn)(void))
 static void run_manager(uid_t uid, bool with_group, const char *options)
 {
     char path[256], group[16], uri[160], words[512], flag[] = "--group";
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(path, sizeof(path), "%s/mqredis-manager", build ? build : "build");
+    snprintf(path, sizeof(path), "%s/mqredis-manager", support_build());
     snprintf(group, sizeof(group), "%d", GROUP_MEMBERS);
     snprintf(uri, sizeof(uri), "%s", e2e_uri(&site.redis));
     snprintf(words, sizeof(words), "%s", options ? options : "");

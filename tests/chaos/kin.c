@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "tests/support.h"
 
 #define THREADS 4
 #define THREAD_STEPS 6
@@ -202,9 +203,7 @@ void act_fork(struct hand *w)
 static pid_t start_program(const struct hand *w, const char *value, int out)
 {
     char program[512], timeout[16], key[32];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(program, sizeof(program), "%s/mqredis-worker",
-             build != NULL ? build : "build");
+    snprintf(program, sizeof(program), "%s/mqredis-worker", support_build());
     snprintf(timeout, sizeof(timeout), "%d", w->timeout_ms);
     snprintf(key, sizeof(key), "log:{w%u}", w->h->id);
     pid_t pid = fork_with_us();

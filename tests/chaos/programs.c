@@ -34,9 +34,7 @@ pid_t world_fork(void)
 static pid_t spawn(struct world *w, const char *const argv[])
 {
     char program[512], path[256];
-    const char *build = getenv("MQREDIS_BUILD");
-    snprintf(program, sizeof(program), "%s/%s", build != NULL ? build : "build",
-             argv[0]);
+    snprintf(program, sizeof(program), "%s/%s", support_build(), argv[0]);
     if (access(program, X_OK) != 0)
         snprintf(program, sizeof(program), "%s", argv[0]);
     snprintf(path, sizeof(path), "%s/log", w->dir);

@@ -17,17 +17,6 @@
 /* How long to wait for a ready line that may never come. */
 #define READY_MS (SUPPORT_SANITIZED ? 10000 : 1500)
 
-static const char *library(void)
-{
-    static char path[512];
-    const char *build = getenv("MQREDIS_BUILD");
-    char *full = realpath(build != NULL ? build : "build", NULL);
-    ck_assert_ptr_nonnull(full);
-    snprintf(path, sizeof(path), "%s/tests/libfaults.so", full);
-    free(full);
-    return path;
-}
-
 bool life_ended(struct life *l)
 {
     if (!l->ended && waitpid(l->m.pid, &l->status, WNOHANG) == l->m.pid)
@@ -46,9 +35,8 @@ void life_launch(struct scene *s, struct life *l, const char *channel,
 {
     memset(l, 0, sizeof(*l));
     if (mood != SOUND) {
-        setenv("LD_PRELOAD", library(), 1);
+        setenv("LD_PRELOAD", support_preload("libfaults.so"), 1);
         setenv("FAULTS_PLAN", s->plan_path, 1);
-        setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0);
         s->plan->armed = mood == ARMED;
     }
     char all[512];
