@@ -188,6 +188,7 @@ int main(void)
 {
     Suite *s = suite_create("faults_lib");
     TCase *sweep = support_case(s, "sweep", faults_whole() ? 7200 : 240);
+    tcase_add_checked_fixture(sweep, NULL, e2e_stop_all);
     tcase_add_test(sweep, test_every_outcome_is_named_and_true);
     return support_run(s);
 }

@@ -283,6 +283,7 @@ int main(void)
 {
     Suite *s = suite_create("faults_worker");
     TCase *sweep = support_case(s, "sweep", faults_whole() ? 7200 : 240);
+    tcase_add_checked_fixture(sweep, NULL, e2e_stop_all);
     tcase_add_test(sweep, test_the_exit_status_is_true);
     return support_run(s);
 }

@@ -529,8 +529,10 @@ static Suite *gateway_suite(void)
     static const char *const names[] = {"commands", "session", "protocols",
                                         "transactions", "start"};
     TCase *t[5];
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < 5; i++) {
         t[i] = support_case(s, names[i], 60);
+        tcase_add_checked_fixture(t[i], NULL, e2e_stop_all);
+    }
     e2e_add(t[0], test_commands_as_arrays_and_as_lines);
     e2e_add(t[0], test_a_pipeline_is_answered_in_its_order);
     e2e_add(t[0], test_any_fragmentation);

@@ -130,6 +130,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("gateway_blocking");
     TCase *t = support_case(s, "blocking", 60);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_blocking_commands_block_one_client);
     e2e_add(t, test_a_client_that_leaves_cancels_what_blocks);
     e2e_add(t, test_a_client_that_says_no_more);

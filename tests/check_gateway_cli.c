@@ -313,8 +313,10 @@ static Suite *cli_suite(void)
     Suite *s = suite_create("gateway_cli");
     static const char *const names[] = {"programs", "subscriptions"};
     TCase *t[2];
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         t[i] = support_case(s, names[i], 60);
+        tcase_add_checked_fixture(t[i], NULL, e2e_stop_all);
+    }
     e2e_add(t[0], test_redis_cli);
     tcase_add_test(t[0], test_redis_cli_with_resp3);
     e2e_add(t[0], test_redis_cli_subscribes);

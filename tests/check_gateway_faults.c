@@ -469,8 +469,10 @@ static Suite *faults_suite(void)
     Suite *s = suite_create("gateway_faults");
     static const char *const names[] = {"channel", "clients", "end"};
     TCase *t[3];
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 3; i++) {
         t[i] = support_case(s, names[i], 60);
+        tcase_add_checked_fixture(t[i], NULL, e2e_stop_all);
+    }
     e2e_add(t[0], test_without_a_manager_and_with_one_again);
     e2e_add(t[0], test_manager_killed_under_load);
     e2e_add(t[0], test_a_takeover_fails_nothing);

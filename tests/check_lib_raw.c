@@ -468,6 +468,7 @@ static Suite *raw_suite(void)
 {
     Suite *s = suite_create("lib_raw");
     TCase *t = support_case(s, "raw", 60);
+    tcase_add_checked_fixture(t, NULL, e2e_stop_all);
     e2e_add(t, test_encoded_commands_are_answered_one_by_one);
     e2e_add(t, test_what_is_not_canonical_is_refused_alone);
     e2e_add(t, test_a_raw_batch_is_a_transaction);
