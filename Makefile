@@ -4,6 +4,9 @@
 # CC=clang) has a build folder of its own, so objects of two variants never mix.
 # `make help` lists the targets.
 
+# Whatever target comes first below.
+.DEFAULT_GOAL := all
+
 # On all processors, unless -j says otherwise.
 ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
