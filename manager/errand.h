@@ -34,6 +34,7 @@ struct fanout;
 enum item_state {
     ITEM_DUE, /* to be sent (again) */
     ITEM_SENT,
+    ITEM_BARRED, /* was not executed, and is not to be any more */
     ITEM_DONE
 };
 
@@ -81,6 +82,7 @@ struct errand {
     struct buffer collected; /* of a fan-out's part: a reply in parts */
     uint64_t again_ns;       /* a batch that is to go again: not before */
     uint64_t sent_ns;        /* when it was handed to its node last */
+    uint64_t trace;          /* of its keys, see errand_order.c; 0: none yet */
     char inlined[ERRAND_INLINE];
 };
 

@@ -7,17 +7,30 @@
  */
 #include "manager/errand_reply.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "manager/cluster_parts.h"
 
+/* More of one errand's are taken for any. */
 #define KEYS_MAX 32
 
+/* Keys by their hashes: two that meet there by chance cost a command that could
+ * have been sent again. */
 struct keys {
-    struct resp_arg items[KEYS_MAX];
+    uint64_t hashes[KEYS_MAX];
     uint32_t count;
     bool more; /* than could be found: they may be any */
 };
+
+/* FNV-1a. */
+static uint64_t hash_of(const struct resp_arg *key)
+{
+    uint64_t h = 0xcbf29ce484222325;
+    for (size_t i = 0; i < key->len; i++)
+        h = (h ^ (unsigned char)key->data[i]) * 0x100000001b3;
+    return h;
+}
 
 static void add_keys(struct keys *keys, const struct keyspecs *k,
                      const struct framed *command)
@@ -35,20 +48,34 @@ static void add_keys(struct keys *keys, const struct keyspecs *k,
          i++)
         for (uint32_t j = 0; j < found; j++)
             if (where[j] == i && arg.data != NULL && keys->count < KEYS_MAX)
-                keys->items[keys->count++] = arg;
+                keys->hashes[keys->count++] = hash_of(&arg);
 }
 
-/* Those of its commands [first, last]; of what only goes to a slot: any. */
-static void find_keys(const struct errand *e, uint32_t first, uint32_t last,
+/* ---- one errand and another ---- */
+
+/* Which of a batch's commands are asked about: all, those that were executed,
+ * or may have been, or those that are still to be. */
+enum which { WHICH_ALL, WHICH_OVER, WHICH_LEFT };
+
+static bool is_of(const struct errand *e, uint32_t i, enum which which)
+{
+    if (e->items == NULL || which == WHICH_ALL)
+        return true;
+    return e->items[i].state == (which == WHICH_OVER ? ITEM_DONE : ITEM_DUE);
+}
+
+/* Of what only goes to a slot: any. */
+static void find_keys(const struct errand *e, enum which which,
                       struct keys *keys)
 {
     struct framed rest = framed_view(e->data, e->len, e->blobs, e->nblobs);
     struct framed command;
     keys->count = 0;
     keys->more = false;
-    for (uint32_t i = 0; i <= last && framed_next(&rest, &command) == ERR_OK;
+    for (uint32_t i = 0;
+         i < e->count && !keys->more && framed_next(&rest, &command) == ERR_OK;
          i++)
-        if (i >= first && !keys->more)
+        if (is_of(e, i, which))
             add_keys(keys, e->cluster->keyspecs, &command);
     keys->more = keys->more || keys->count == 0;
 }
@@ -57,18 +84,33 @@ static bool meet(const struct keys *x, const struct keys *y)
 {
     for (uint32_t i = 0; i < x->count; i++)
         for (uint32_t j = 0; j < y->count; j++)
-            if (x->items[i].len == y->items[j].len &&
-                memcmp(x->items[i].data, y->items[j].data, x->items[i].len) ==
-                    0)
+            if (x->hashes[i] == y->hashes[j])
                 return true;
     return x->more || y->more;
 }
 
-static bool share_a_key(const struct errand *a, const struct errand *b)
+/* One bit a key, kept: of many that are held each is compared with many that
+ * are executed, and most of them do not meet. */
+static uint64_t trace_of(struct errand *e)
+{
+    struct keys keys;
+    if (e->trace != 0)
+        return e->trace;
+    find_keys(e, WHICH_ALL, &keys);
+    for (uint32_t i = 0; i < keys.count; i++)
+        e->trace |= UINT64_C(1) << keys.hashes[i] % 64;
+    if (keys.more)
+        e->trace = UINT64_MAX;
+    return e->trace;
+}
+
+static bool share_a_key(struct errand *held, struct errand *by)
 {
     struct keys x, y;
-    find_keys(a, 0, a->count - 1, &x);
-    find_keys(b, 0, b->count - 1, &y);
+    if ((trace_of(held) & trace_of(by)) == 0)
+        return false;
+    find_keys(held, WHICH_LEFT, &x);
+    find_keys(by, WHICH_OVER, &y);
     return meet(&x, &y);
 }
 
@@ -80,41 +122,111 @@ void errand_overtaken(void *context, struct passer *held, struct passer *by)
 {
     struct cluster *c = context;
     struct errand *e = errand_of(held);
-    const struct errand *other = errand_of(by);
+    struct errand *other = errand_of(by);
     if (e->client != other->client || !share_a_key(e, other))
         return;
     turnstile_drop(&c->turnstile, held);
     errand_end(e, REPLY_UNAVAILABLE, OVERTAKEN);
 }
 
-/* One of a batch; of a transaction all of it. */
-static void settle(struct errand *e, uint32_t which)
+/* ---- within a batch ---- */
+
+/* A key of one of its commands. */
+struct mention {
+    uint64_t hash;
+    uint32_t item;
+};
+
+/* Those of one key together, the last command first. */
+static int compare(const void *a, const void *b)
 {
-    uint16_t group = e->items[which].group;
-    for (uint32_t i = 0; i < e->count; i++) {
+    const struct mention *x = a, *y = b;
+    if (x->hash != y->hash)
+        return x->hash < y->hash ? -1 : 1;
+    return x->item > y->item ? -1 : x->item < y->item;
+}
+
+/* All keys of all of them. A command that may have any is in the way of those
+ * before it (*before: of the last such that was executed), and what was
+ * executed later in its own. ERR_NOMEM. */
+static enum err find_mentions(struct errand *e, struct buffer *mentions,
+                              uint32_t *before)
+{
+    struct framed rest = framed_view(e->data, e->len, e->blobs, e->nblobs);
+    struct framed command;
+    uint32_t last = e->count; /* that was executed; one is */
+    while (last > 0 && e->items[last - 1].state != ITEM_DONE)
+        last--;
+    *before = 0;
+    for (uint32_t i = 0; i < e->count && framed_next(&rest, &command) == ERR_OK;
+         i++) {
         struct errand_item *item = &e->items[i];
-        if (i != which && (group == 0 || item->group != group))
-            continue;
-        item->state = ITEM_DONE;
-        if (!item->told)
-            answer_fail(e->cluster->answers, e->req, item->index, 1,
-                        REPLY_UNAVAILABLE, OVERTAKEN);
-        item->told = true;
+        struct keys keys = {.count = 0};
+        add_keys(&keys, e->cluster->keyspecs, &command);
+        /* MULTI and EXEC have those of what is between them. */
+        bool any = keys.more || (keys.count == 0 && item->group == 0);
+        if (any && item->state == ITEM_DONE)
+            *before = i;
+        else if (any && i < last)
+            item->state = ITEM_BARRED;
+        for (uint32_t j = 0; j < keys.count; j++) {
+            const struct mention mention = {keys.hashes[j], i};
+            if (buffer_append(mentions, &mention, sizeof(mention)) != ERR_OK)
+                return ERR_NOMEM;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Bars what has a key with a later one that was executed. */
+static void bar(struct errand *e, struct mention *mentions, size_t count)
+{
+    bool executed = false;
+    if (count > 0)
+        qsort(mentions, count, sizeof(*mentions), compare);
+    for (size_t i = 0; i < count; i++) {
+        struct errand_item *item = &e->items[mentions[i].item];
+        if (i == 0 || mentions[i].hash != mentions[i - 1].hash)
+            executed = false;
+        if (item->state == ITEM_DONE)
+            executed = true;
+        else if (executed)
+            item->state = ITEM_BARRED;
     }
 }
 
-void errand_overtaken_within(struct errand *e, const struct errand_item *by)
+static void settle(struct errand *e, struct errand_item *item)
 {
-    struct keys own, keys;
-    uint32_t last = (uint32_t)(by - e->items);
-    find_keys(e, last, last, &own);
-    for (uint32_t i = 0; i < last; i++) {
-        const struct errand_item *item = &e->items[i];
-        if (item->state != ITEM_DUE ||
-            (by->group != 0 && item->group == by->group))
-            continue;
-        find_keys(e, i, i, &keys);
-        if (meet(&own, &keys))
-            settle(e, i);
-    }
+    item->state = ITEM_BARRED;
+    if (!item->told)
+        answer_fail(e->cluster->answers, e->req, item->index, 1,
+                    REPLY_UNAVAILABLE, OVERTAKEN);
+    item->told = true;
+}
+
+/* One of a batch; of a transaction all of it. */
+static void settle_all_of(struct errand *e, uint32_t which)
+{
+    uint16_t group = e->items[which].group;
+    if (group == 0)
+        settle(e, &e->items[which]);
+    for (uint32_t i = 0; group != 0 && i < e->count; i++)
+        if (e->items[i].group == group)
+            settle(e, &e->items[i]);
+}
+
+void errand_overtaken_within(struct errand *e)
+{
+    struct buffer mentions = {0};
+    uint32_t before;
+    if (find_mentions(e, &mentions, &before) == ERR_OK)
+        bar(e, (struct mention *)(void *)buffer_head(&mentions),
+            buffer_len(&mentions) / sizeof(struct mention));
+    else
+        before = e->count; /* nobody knows */
+    buffer_release(&mentions);
+    for (uint32_t i = 0; i < e->count; i++)
+        if (e->items[i].state == ITEM_BARRED ||
+            (e->items[i].state == ITEM_DUE && i < before))
+            settle_all_of(e, i);
 }

@@ -257,15 +257,26 @@ static void take_one(struct errand *e, uint32_t index, const struct taken *part)
 
 /* ---- a batch ---- */
 
+/* How many of a batch's commands are in that state. */
+static uint32_t count_of(const struct errand *e, enum item_state state)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < e->count; i++)
+        count += e->items[i].state == state;
+    return count;
+}
+
 /* All replies have come: it is over, or some of it goes again. */
 static void come_back(struct errand *e)
 {
     struct turnstile *t = &e->cluster->turnstile;
-    for (uint32_t i = 0; i < e->count; i++) {
-        if (e->items[i].state == ITEM_DUE) {
-            turnstile_again(t, &e->passer, e->again_ns);
-            return;
-        }
+    if (count_of(e, ITEM_DUE) > 0 && count_of(e, ITEM_DONE) > 0) {
+        turnstile_overtook(t, &e->passer);
+        errand_overtaken_within(e);
+    }
+    if (count_of(e, ITEM_DUE) > 0) {
+        turnstile_again(t, &e->passer, e->again_ns);
+        return;
     }
     turnstile_executed(t, &e->passer);
     errand_free(e);
@@ -315,8 +326,6 @@ static void take_of_batch(struct errand *e, uint32_t unit,
     }
     if (tell)
         note_error(e, part);
-    if (tell && part->ends && e->redirected)
-        errand_overtaken_within(e, item);
     /* With its last answer the request is gone, and this errand before it. */
     if (part->ends && --e->due == 0)
         come_back(e);

@@ -17,8 +17,9 @@ static inline struct errand *errand_of(struct passer *p)
 /* For the turnstile: see there. */
 void errand_overtaken(void *context, struct passer *held, struct passer *by);
 
-/* The same among the commands of a batch: `by` was executed, and is about to be
- * told. */
-void errand_overtaken_within(struct errand *e, const struct errand_item *by);
+/* The same among the commands of a batch whose replies are all back: some were
+ * executed, or may have been, and some are to go again. Those of them that may
+ * not are answered. */
+void errand_overtaken_within(struct errand *e);
 
 #endif

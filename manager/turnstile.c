@@ -155,7 +155,7 @@ void turnstile_leave(struct turnstile *t, struct passer *p)
         note_due(t, p->slot);
 }
 
-void turnstile_executed(struct turnstile *t, struct passer *p)
+void turnstile_overtook(struct turnstile *t, struct passer *p)
 {
     struct passer *held =
         t->gates[p->slot].closed && !p->loose ? t->rows[p->slot].held : NULL;
@@ -165,6 +165,11 @@ void turnstile_executed(struct turnstile *t, struct passer *p)
         if (!held->loose)
             t->ops->overtaken(t->context, held, p);
     }
+}
+
+void turnstile_executed(struct turnstile *t, struct passer *p)
+{
+    turnstile_overtook(t, p);
     turnstile_leave(t, p);
 }
 

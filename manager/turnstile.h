@@ -51,8 +51,8 @@ struct turnstile_ops {
     /* It is held: looks whether it is to be held on. Else settles what becomes
      * of it, after turnstile_drop. */
     void (*look)(void *context, struct passer *p);
-    /* `by`, which came later, was executed while this one is held: may settle
-     * what becomes of it, after turnstile_drop. */
+    /* `by`, which came later, was executed, or some of it, while this one is
+     * held: may settle what becomes of it, after turnstile_drop. */
     void (*overtaken)(void *context, struct passer *held, struct passer *by);
 };
 
@@ -102,6 +102,10 @@ void turnstile_leave(struct turnstile *t, struct passer *p);
 
 /* The same, and it was executed, or may have been. */
 void turnstile_executed(struct turnstile *t, struct passer *p);
+
+/* Of one that passed, and is to go again, some was executed, or may have been.
+ */
+void turnstile_overtook(struct turnstile *t, struct passer *p);
 
 /* One that passed is to go again, in its old place and not before that time. */
 void turnstile_again(struct turnstile *t, struct passer *p,

@@ -395,6 +395,124 @@ START_TEST(test_order_on_a_key)
 }
 END_TEST
 
+#define TRYAGAIN "-TRYAGAIN Multiple keys request\r\n"
+
+/* A batch of two, of which the node tells only the second to wait: its first
+ * was executed, and who came before that does not go any more, unless it has
+ * nothing to do with that one. */
+START_TEST(test_order_before_half_a_batch)
+{
+    static const char *const keys[] = {"{" KEY "}2", "{" KEY "}3"};
+    fake_scene_begin(2, NULL);
+    fake_cluster_says(&nodes, 1, "%s", "");
+    fake_cluster_says(&nodes, 1, TRYAGAIN "+half\r\n");
+    fake_cluster_says(&nodes, 1, TRYAGAIN);
+    if (_i == 1)
+        fake_cluster_says(&nodes, 1, "+first\r\n");
+    fake_cluster_says(&nodes, 1, "+whole\r\n");
+    struct mqredis_request *q =
+        mqredis_submit(mq, "MGET {" KEY "}1 {" KEY "}2");
+    mqredis_flush(mq);
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "SET %s b", keys[_i]);
+    mqredis_batch_add(b, "MGET {" KEY "}4 {" KEY "}5");
+    struct mqredis_reply *r = mqredis_wait(mqredis_batch_submit(b));
+    ck_assert_uint_eq(r->elements, 2);
+    ck_assert_str_eq(r->element[0]->str, "half");
+    ck_assert_str_eq(r->element[1]->str, "whole");
+    mqredis_free(r);
+    r = mqredis_wait(q);
+    ck_assert_msg(_i == 1 ? strcmp(r->str, "first") == 0
+                          : r->status == MQREDIS_UNAVAILABLE,
+                  "%s", lib_text(r));
+    mqredis_free(r);
+    ck_assert_uint_eq(asked(1), _i == 1 ? 5 : 4);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
+/* What of a batch was executed already is in nobody's way. */
+START_TEST(test_order_after_half_a_batch)
+{
+    fake_scene_begin(2, NULL);
+    fake_cluster_says(&nodes, 1, "%s", "");
+    fake_cluster_says(&nodes, 1, "%s", "");
+    fake_cluster_says(&nodes, 1, "+half\r\n" TRYAGAIN "+second\r\n");
+    fake_cluster_says(&nodes, 1, "+whole\r\n");
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "SET {" KEY "}1 a");
+    mqredis_batch_add(b, "MGET {" KEY "}4 {" KEY "}5");
+    struct mqredis_request *first = mqredis_batch_submit(b);
+    struct mqredis_request *second = mqredis_submit(mq, "SET {" KEY "}1 b");
+    mqredis_flush(mq);
+    struct mqredis_reply *r = mqredis_wait(first);
+    ck_assert_uint_eq(r->elements, 2);
+    ck_assert_str_eq(r->element[0]->str, "half");
+    ck_assert_str_eq(r->element[1]->str, "whole");
+    mqredis_free(r);
+    EXPECT(mqredis_wait(second), "second");
+    ck_assert_uint_eq(asked(1), 4);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
+/* What is lost may have been executed: what came before it in its batch and has
+ * a key with it does not go any more. */
+START_TEST(test_order_before_what_is_lost)
+{
+    fake_scene_begin(2, NULL);
+    fake_cluster_says(&nodes, 1, TRYAGAIN);
+    fake_cluster_says(&nodes, 1, TRYAGAIN);
+    fake_cluster_hangs_up(&nodes, 1, "%s", "");
+    fake_cluster_says(&nodes, 1, "+whole\r\n");
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "MGET {" KEY "}1 {" KEY "}2");
+    mqredis_batch_add(b, "MGET {" KEY "}4 {" KEY "}5");
+    mqredis_batch_add(b, "SET {" KEY "}2 b");
+    struct mqredis_reply *r = mqredis_wait(mqredis_batch_submit(b));
+    ck_assert_uint_eq(r->elements, 3);
+    ck_assert_msg(r->element[0]->status == MQREDIS_UNAVAILABLE, "%s",
+                  lib_text(r->element[0]));
+    ck_assert_str_eq(r->element[1]->str, "whole");
+    ck_assert_int_eq(r->element[2]->status, MQREDIS_LOST);
+    mqredis_free(r);
+    ck_assert_uint_eq(asked(1), 4);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
+/* A transaction within a batch is executed by its EXEC, and has the keys of all
+ * of it: another key's command before it goes all the same. */
+START_TEST(test_order_before_a_transaction)
+{
+    bool together = _i == 1;
+    fake_scene_begin(2, NULL);
+    fake_cluster_says(&nodes, 1, TRYAGAIN);
+    fake_cluster_says(&nodes, 1, "+OK\r\n");
+    fake_cluster_says(&nodes, 1, "+QUEUED\r\n");
+    fake_cluster_says(&nodes, 1, "*1\r\n+OK\r\n");
+    fake_cluster_says(&nodes, 1, "+first\r\n");
+    struct mqredis_batch *b = mqredis_batch_new(mq);
+    mqredis_batch_add(b, "MGET {" KEY "}1 {" KEY "}2");
+    mqredis_batch_add(b, "MULTI");
+    mqredis_batch_add(b, "SET {" KEY "}%d b", together ? 2 : 3);
+    mqredis_batch_add(b, "EXEC");
+    struct mqredis_reply *r = mqredis_wait(mqredis_batch_submit(b));
+    ck_assert_uint_eq(r->elements, 4);
+    ck_assert_msg(together ? r->element[0]->status == MQREDIS_UNAVAILABLE
+                           : strcmp(r->element[0]->str, "first") == 0,
+                  "%s", lib_text(r->element[0]));
+    ck_assert_uint_eq(r->element[3]->elements, 1);
+    mqredis_free(r);
+    ck_assert_uint_eq(asked(1), together ? 4 : 5);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
 /* A master that loads says so to the worker, as one server would. */
 START_TEST(test_master_that_loads)
 {
@@ -449,6 +567,10 @@ int main(void)
         {"clusterdown", test_clusterdown_passes, 1},
         {"clusterdown, fail", test_clusterdown_is_told_at_once, 1},
         {"order on a key", test_order_on_a_key, 2},
+        {"order, half before", test_order_before_half_a_batch, 2},
+        {"order, half after", test_order_after_half_a_batch, 1},
+        {"order, lost", test_order_before_what_is_lost, 1},
+        {"order, transaction", test_order_before_a_transaction, 2},
         {"loading", test_master_that_loads, 1},
         {"replica", test_replica_that_is_not_ready, 1},
     };
