@@ -121,7 +121,7 @@ MANAGER_SRC += manager/tls_none.c
 MANAGER_LIBS :=
 endif
 
-MQSTAT_SRC := tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
+MQSTAT_SRC := tools/arguments.c tools/mqstat/main.c tools/mqstat/text.c tools/mqstat/procfs.c \
               tools/mqstat/procqueue.c \
               tools/mqstat/sample.c tools/mqstat/show.c tools/mqstat/queues.c \
               tools/mqstat/live.c tools/mqstat/live_draw.c \
@@ -150,12 +150,13 @@ GATEWAY_SRC := $(patsubst %,workers/gateway/%.c,main options gateway listen \
                report) $(ROWS_SRC)
 
 # What starts and ends the programs: the main job and the benchmark.
-STAGE_SRC := tools/process.c tools/stage.c
+STAGE_SRC := tools/process.c tools/stage.c tools/arguments.c
 RUN_SRC   := tools/run/main.c tools/run/load.c $(STAGE_SRC)
 BENCH_SRC := tools/bench/main.c tools/bench/options.c tools/bench/suite.c \
              tools/bench/parties.c tools/bench/load.c tools/bench/limit.c \
              tools/bench/client_channel.c tools/bench/client_hiredis.c \
-             tools/bench/short.c tools/bench/figures.c tools/bench/report.c \
+             tools/bench/short.c tools/bench/figures.c \
+             tools/bench/median.c tools/bench/report.c \
              tools/bench/json.c tools/bench/svg.c tools/bench/machine.c \
              $(STAGE_SRC)
 
@@ -536,6 +537,7 @@ $(BUILD)/mqredis-bench-get: $(BUILD)/obj/tools/bench/get.o
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(HIREDIS) $(LIBS)
 
 $(BUILD)/mqredis-bench-large: $(BUILD)/obj/tools/bench/large.o \
+		$(BUILD)/obj/tools/bench/median.o \
 		$(STAGE_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libmqredis.a \
 		$(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(HIREDIS) $(LIBS)
@@ -546,6 +548,7 @@ $(BUILD)/mqredis-bench-watching: $(BUILD)/obj/tools/bench/watching.o \
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) -lm $(LIBS)
 
 $(BUILD)/mqredis-bench-cluster: $(BUILD)/obj/tools/bench/cluster.o \
+		$(BUILD)/obj/tools/bench/median.o \
 		$(STAGE_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/libmqredis.a \
 		$(BUILD)/libipc.a
 	$(CC) $(OPT) $(CFLAGS) -o $@ $^ $(ALL_LDFLAGS) $(LIBS)

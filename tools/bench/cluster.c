@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "tools/arguments.h"
+#include "tools/bench/median.h"
 #include "tools/stage.h"
 #include "workers/mqredis.h"
 
@@ -351,18 +353,6 @@ static struct slice measure(struct bench *b, int which)
     return slice;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *list, int n)
-{
-    qsort(list, (size_t)n, sizeof(*list), by_size);
-    return n % 2 ? list[n / 2] : (list[n / 2 - 1] + list[n / 2]) / 2;
-}
-
 static void run(struct bench *b)
 {
     static struct slice got[SIDES][ROUNDS_MAX];
@@ -381,11 +371,11 @@ static void run(struct bench *b)
         for (int s = 0; s < SIDES; s++) {
             for (int r = 0; r < b->rounds; r++)
                 list[r] = got[s][r].value[f];
-            mid[s] = median(list, b->rounds);
+            mid[s] = median(list, (size_t)b->rounds);
         }
         for (int r = 0; r < b->rounds; r++)
             list[r] = got[CLUSTER][r].value[f] / got[SINGLE][r].value[f];
-        double ratio = median(list, b->rounds);
+        double ratio = median(list, (size_t)b->rounds);
         printf("%-36s %12.*f %12.*f %8.2f (%.2f..%.2f)%s\n", figure_names[f],
                f == RATE ? 0 : 2, mid[SINGLE], f == RATE ? 0 : 2, mid[CLUSTER],
                ratio, list[b->rounds / 4], list[b->rounds - 1 - b->rounds / 4],
@@ -393,46 +383,19 @@ static void run(struct bench *b)
     }
 }
 
-/* ---- options ---- */
-
-static int number(const char *text, int min, int max)
-{
-    char *end;
-    errno = 0;
-    long n = text == NULL ? 0 : strtol(text, &end, 10);
-    bool bad = text == NULL || *end != '\0' || errno != 0 || n < min || n > max;
-    return bad ? 0 : (int)n;
-}
-
 int main(int argc, char **argv)
 {
     static struct bench b = {
         .rounds = 30, .workers = 16, .batch = 1, .slice_ms = 300, .masters = 3};
-    const struct {
-        const char *name;
-        int *where;
-        int min, max;
-    } options[] = {{"--rounds", &b.rounds, 1, ROUNDS_MAX},
-                   {"--workers", &b.workers, 1, WORKERS_MAX},
-                   {"--batch", &b.batch, 1, BATCH_MAX},
-                   {"--slice", &b.slice_ms, 10, 60000},
-                   {"--masters", &b.masters, 1, MASTERS_MAX}};
-    const size_t count = sizeof(options) / sizeof(options[0]);
-    for (int i = 1; i < argc; i += 2) {
-        int n = 0;
-        for (size_t o = 0; o < count; o++)
-            if (strcmp(argv[i], options[o].name) == 0 && i + 1 < argc)
-                n = *options[o].where =
-                    number(argv[i + 1], options[o].min, options[o].max);
-        if (n == 0) {
-            fprintf(stderr, "usage: mqredis-bench-cluster");
-            for (size_t o = 0; o < count; o++)
-                fprintf(stderr, " [%s %d..%d]", options[o].name, options[o].min,
-                        options[o].max);
-            fprintf(stderr, "\n");
-            return EX_USAGE;
-        }
-    }
+    const struct argument options[] = {
+        {"--rounds", &b.rounds, 1, ROUNDS_MAX, NULL},
+        {"--workers", &b.workers, 1, WORKERS_MAX, NULL},
+        {"--batch", &b.batch, 1, BATCH_MAX, NULL},
+        {"--slice", &b.slice_ms, 10, 60000, NULL},
+        {"--masters", &b.masters, 1, MASTERS_MAX, NULL}};
+    if (!arguments_take("mqredis-bench-cluster", options,
+                        sizeof(options) / sizeof(options[0]), argc, argv))
+        return EX_USAGE;
     start(&b);
     run(&b);
     stop_all(&b);

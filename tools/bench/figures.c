@@ -1,27 +1,19 @@
 /* Medians and ranges, of figures and of ratios. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "tools/bench/bench.h"
+#include "tools/bench/median.h"
 
 #define FIGURE_NAME(name, unit, help) {#name, unit, help},
 const struct figure_name figure_names[FIGURE_COUNT] = {FIGURES(FIGURE_NAME)};
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static struct range range_of(double *values, unsigned n)
 {
     if (n == 0)
         return (struct range){0};
-    qsort(values, n, sizeof(*values), compare);
-    double median =
-        n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+    double middle = median(values, n);
     return (struct range){
-        .median = median, .low = values[0], .high = values[n - 1]};
+        .median = middle, .low = values[0], .high = values[n - 1]};
 }
 
 struct range cell_range(const struct cell *cell, enum figure f)

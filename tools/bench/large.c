@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
+#include "tools/arguments.h"
+#include "tools/bench/median.h"
 #include "tools/stage.h"
 #include "workers/mqredis.h"
 
@@ -107,18 +109,6 @@ static void get_ours(struct bench *b, const char *key, size_t len)
 
 /* ---- figures ---- */
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *list, int n)
-{
-    qsort(list, (size_t)n, sizeof(*list), by_size);
-    return n % 2 ? list[n / 2] : (list[n / 2 - 1] + list[n / 2]) / 2;
-}
-
 /* Prints medians; the ratio is the median of the rounds' own. */
 static void print_pairs(const char *what, const char *other,
                         const struct pair *list, int n, const char *goal)
@@ -130,11 +120,11 @@ static void print_pairs(const char *what, const char *other,
         ours[i] = list[i].ours;
         ratio[i] = list[i].ours / list[i].direct;
     }
-    double middle = median(ratio, n);
+    double middle = median(ratio, (size_t)n);
     printf("%-34s %6s %8.0f us   ours %8.0f us   time x%.2f "
            "(%.2f..%.2f), speed x%.2f%s\n",
-           what, other, median(direct, n), median(ours, n), middle, ratio[0],
-           ratio[n - 1], 1 / middle, goal);
+           what, other, median(direct, (size_t)n), median(ours, (size_t)n),
+           middle, ratio[0], ratio[n - 1], 1 / middle, goal);
     fflush(stdout);
 }
 
@@ -235,7 +225,7 @@ static double small_p99(struct bench *b, bool direct)
             get_ours(b, "small", 5);
         times[n] = (double)(clock_ns() - due) / 1000.0;
     }
-    qsort(times, SMALL_COUNT, sizeof(*times), by_size);
+    figures_sort(times, SMALL_COUNT);
     return times[(int)(0.99 * (SMALL_COUNT - 1))];
 }
 
@@ -328,22 +318,11 @@ static void start(struct bench *b)
 int main(int argc, char **argv)
 {
     static struct bench b = {.rounds = 5, .server_program = "redis-server"};
-    for (int i = 1; i < argc; i += 2) {
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        if (value != NULL && strcmp(argv[i], "--server") == 0)
-            b.server_program = value;
-        else if (value != NULL && strcmp(argv[i], "--rounds") == 0)
-            b.rounds = atoi(value);
-        else
-            b.rounds = 0;
-        if (b.rounds < 1 || b.rounds > ROUNDS_MAX) {
-            fprintf(stderr,
-                    "usage: mqredis-bench-large [--rounds 1..%d] "
-                    "[--server PROGRAM]\n",
-                    ROUNDS_MAX);
-            return EX_USAGE;
-        }
-    }
+    const struct argument options[] = {
+        {.name = "--rounds", .number = &b.rounds, .low = 1, .high = ROUNDS_MAX},
+        {.name = "--server", .word = &b.server_program}};
+    if (!arguments_take("mqredis-bench-large", options, 2, argc, argv))
+        return EX_USAGE;
     start(&b);
     throughput(&b, (size_t)64 * 1024, 1000, "", "");
     throughput(&b, MIB, 200, " (goal: speed x0.7)", " (goal: speed x0.8)");

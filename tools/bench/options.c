@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "ipc/version.h"
+#include "tools/arguments.h"
 
 #define EXIT_USAGE 64
+#define SHORTS ":"
 
 static const char help[] =
     "Usage: mqredis-bench [OPTION]...\n"
@@ -62,17 +64,6 @@ static const struct option longs[] = {
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0}};
 
-static bool number(const char *text, unsigned long low, unsigned long high,
-                   unsigned *value)
-{
-    char *end;
-    unsigned long n = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || n < low || n > high)
-        return false;
-    *value = (unsigned)n;
-    return true;
-}
-
 static bool real(const char *text, double low, double high, double *value)
 {
     char *end;
@@ -93,7 +84,8 @@ static bool parse_workers(struct options *o, const char *text)
     for (char *p = strtok_r(copy, ",", &save); p != NULL;
          p = strtok_r(NULL, ",", &save))
         if (o->worker_counts == WORKER_COUNTS_MAX ||
-            !number(p, 1, BENCH_WORKERS_MAX, &o->workers[o->worker_counts++]))
+            !argument_number(p, 1, BENCH_WORKERS_MAX,
+                             &o->workers[o->worker_counts++]))
             return false;
     return o->worker_counts > 0;
 }
@@ -127,25 +119,25 @@ static bool take(struct options *o, int option, const char *value)
     case 'n':
         return parse_workers(o, value);
     case 'b':
-        return number(value, 1, BENCH_BATCH_MAX, &l->batch);
+        return argument_number(value, 1, BENCH_BATCH_MAX, &l->batch);
     case 'w':
-        return number(value, 0, BENCH_WINDOW_MAX, &l->window);
+        return argument_number(value, 0, BENCH_WINDOW_MAX, &l->window);
     case 'r':
         return real(value, 0, 1e8, &l->rate);
     case 'd':
-        return number(value, 0, BENCH_VALUE_MAX, &l->value);
+        return argument_number(value, 0, BENCH_VALUE_MAX, &l->value);
     case 's':
-        return number(value, 0, 100, &l->set_percent);
+        return argument_number(value, 0, 100, &l->set_percent);
     case OPT_SHORT:
-        return number(value, 0, 1000000, &o->short_runs);
+        return argument_number(value, 0, 1000000, &o->short_runs);
     case 'R':
-        return number(value, 1, BENCH_ROUNDS_MAX, &o->rounds);
+        return argument_number(value, 1, BENCH_ROUNDS_MAX, &o->rounds);
     case 't':
         return real(value, 0.05, 3600, &l->measure_s);
     case 'u':
         return real(value, 0, 600, &l->warmup_s);
     case 'm':
-        return number(value, 256, 1 << 20, &o->msgsize);
+        return argument_number(value, 256, 1 << 20, &o->msgsize);
     case 'l':
         return real(value, 1, 1e6, &o->time_limit_s);
     case 'j':
@@ -171,9 +163,14 @@ int options_parse(struct options *o, int argc, char **argv)
         .load = {.batch = 1, .value = 32, .warmup_s = 0.2, .measure_s = 1.0}};
     for (int c = 0; c < TWEMPROXY_UNIX; c++)
         o->contestants[c] = true;
-    for (int c; (c = getopt_long(argc, argv, "", longs, &index)) != -1;) {
-        if (c == '?')
-            return EXIT_USAGE; /* getopt said what was wrong */
+    struct err_text why;
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, SHORTS, longs, &index)) != -1;) {
+        if (c == '?' || c == ':') {
+            argument_refused(&why, c, SHORTS, argv);
+            fprintf(stderr, "mqredis-bench: %s\n", why.text);
+            return EXIT_USAGE;
+        }
         if (c == OPT_HELP || c == OPT_VERSION) {
             fputs(c == OPT_HELP ? help : "mqredis-bench " PROJECT_VERSION "\n",
                   stdout);

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "ipc/clock.h"
+#include "tools/arguments.h"
 #include "tools/stage.h"
 #include "workers/mqredis.h"
 
@@ -184,49 +185,18 @@ static void run(struct bench *b)
     report("the manager's CPU per command", cpu, b->pairs);
 }
 
-/* A number of at least `min` and at most `max`; 0: not one. */
-static int number(const char *text, int min, int max)
-{
-    char *end;
-    errno = 0;
-    long n = text == NULL ? 0 : strtol(text, &end, 10);
-    bool bad = text == NULL || *end != '\0' || errno != 0 || n < min || n > max;
-    return bad ? 0 : (int)n;
-}
-
 int main(int argc, char **argv)
 {
     static struct bench b = {
         .pairs = 150, .workers = 40, .watchers = 1, .slice_ms = 200};
-    for (int i = 1; i < argc; i += 2) {
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        int *where = NULL;
-        int min = 2, max = PAIRS_MAX;
-        if (strcmp(argv[i], "--pairs") == 0) {
-            where = &b.pairs;
-        } else if (strcmp(argv[i], "--workers") == 0) {
-            where = &b.workers;
-            min = 1;
-            max = WORKERS_MAX;
-        } else if (strcmp(argv[i], "--watchers") == 0) {
-            where = &b.watchers;
-            min = 1;
-            max = WATCHERS_MAX;
-        } else if (strcmp(argv[i], "--slice") == 0) {
-            where = &b.slice_ms;
-            min = 10;
-        }
-        int n = where == NULL ? 0 : number(value, min, max);
-        if (n == 0) {
-            fprintf(stderr,
-                    "usage: mqredis-bench-watching [--pairs 2..%d] "
-                    "[--workers 1..%d] [--watchers 1..%d] [--slice 10..%d "
-                    "(ms)]\n",
-                    PAIRS_MAX, WORKERS_MAX, WATCHERS_MAX, PAIRS_MAX);
-            return EX_USAGE;
-        }
-        *where = n;
-    }
+    const struct argument options[] = {
+        {"--pairs", &b.pairs, 2, PAIRS_MAX, NULL},
+        {"--workers", &b.workers, 1, WORKERS_MAX, NULL},
+        {"--watchers", &b.watchers, 1, WATCHERS_MAX, NULL},
+        {"--slice", &b.slice_ms, 10, 60000, NULL}};
+    if (!arguments_take("mqredis-bench-watching", options,
+                        sizeof(options) / sizeof(options[0]), argc, argv))
+        return EX_USAGE;
     start(&b);
     run(&b);
     stop_all(&b);

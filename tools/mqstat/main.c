@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "ipc/version.h"
+#include "tools/arguments.h"
 #include "tools/mqstat/mqstat.h"
 
 static const char usage[] =
@@ -99,6 +100,8 @@ int finish(struct text *out)
 }
 
 /* ---- options ---- */
+
+#define SHORTS ":wn:qjpdkc:hV"
 
 enum option_value { OPT_LISTEN = 256, OPT_FIX, OPT_WAIT, OPT_TIMEOUT };
 
@@ -195,19 +198,9 @@ static int take_interval(struct options *o, int argc, char **argv)
     return -1;
 }
 
-/* optopt is the letter of a short one, which may stand among others. */
-static int no_option(const char *word)
-{
-    char safe[80];
-    if (optopt != 0 && word[0] == '-' && word[1] != '-')
-        return fail(EXIT_USAGE, "unknown option '-%c': see mqstat --help",
-                    optopt >= ' ' && optopt < 127 ? optopt : '?');
-    return fail(EXIT_USAGE, "unknown option '%s': see mqstat --help",
-                text_safe(safe, sizeof(safe), word));
-}
-
 static int parse_option(struct options *o, int c, int argc, char **argv)
 {
+    struct err_text why;
     switch (c) {
     case 'w':
         return take_interval(o, argc, argv);
@@ -249,11 +242,9 @@ static int parse_option(struct options *o, int c, int argc, char **argv)
     case 'V':
         puts("mqstat " PROJECT_VERSION);
         return EXIT_FINE;
-    case ':':
-        return fail(EXIT_USAGE, "%s needs a value: see mqstat --help",
-                    argv[optind - 1]);
     default:
-        return no_option(argv[optind - 1]);
+        argument_refused(&why, c, SHORTS, argv);
+        return fail(EXIT_USAGE, "%s", why.text);
     }
 }
 
@@ -305,8 +296,7 @@ static int parse(struct options *o, int argc, char **argv)
 {
     int c;
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":wn:qjpdkc:hV", long_options, NULL)) !=
-           -1) {
+    while ((c = getopt_long(argc, argv, SHORTS, long_options, NULL)) != -1) {
         int code = parse_option(o, c, argc, argv);
         if (code >= 0)
             return code;

@@ -17,12 +17,14 @@
 
 #include "ipc/clock.h"
 #include "ipc/version.h"
+#include "tools/arguments.h"
 #include "tools/process.h"
 #include "tools/run/load.h"
 #include "tools/stage.h"
 
 #define CHANNEL "run"
 #define EXIT_USAGE 64
+#define SHORTS ":h"
 
 /* From letting go until every program has ended. */
 #define END_MS 15000
@@ -264,16 +266,7 @@ static const char help[] =
     "Exit status: 0 all was well; 1 something was not, and a line said what;\n"
     "64 usage; 130 interrupted.\n";
 
-static bool parse_number(const char *text, unsigned long low,
-                         unsigned long high, unsigned *value)
-{
-    char *end;
-    unsigned long n = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || n < low || n > high)
-        return false;
-    *value = (unsigned)n;
-    return true;
-}
+enum { OPT_VERSION = 256 };
 
 /* -1: go on; else the exit status. */
 static int parse_options(struct options *o, int argc, char **argv)
@@ -283,29 +276,33 @@ static int parse_options(struct options *o, int argc, char **argv)
         {"workers", required_argument, NULL, 'w'},
         {"commands", required_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
+        {"version", no_argument, NULL, OPT_VERSION},
         {NULL, 0, NULL, 0}};
     *o = (struct options){.workers = 64, .commands = 1000};
-    for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
+    struct err_text why;
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, SHORTS, longs, NULL)) != -1;) {
         bool ok = true;
         switch (c) {
         case 'r':
             o->redis = optarg;
             break;
         case 'w':
-            ok = parse_number(optarg, 0, LOAD_WORKERS_MAX, &o->workers);
+            ok = argument_number(optarg, 0, LOAD_WORKERS_MAX, &o->workers);
             break;
         case 'c':
-            ok = parse_number(optarg, 1, 100000000, &o->commands);
+            ok = argument_number(optarg, 1, 100000000, &o->commands);
             break;
         case 'h':
             fputs(help, stdout);
             return 0;
-        case 'v':
+        case OPT_VERSION:
             puts("mqredis-run " PROJECT_VERSION);
             return 0;
         default:
-            return EXIT_USAGE; /* getopt said what was wrong */
+            argument_refused(&why, c, SHORTS, argv);
+            fprintf(stderr, "mqredis-run: %s\n", why.text);
+            return EXIT_USAGE;
         }
         if (!ok) {
             fprintf(stderr,
