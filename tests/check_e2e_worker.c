@@ -102,6 +102,8 @@ static const struct {
     {{"mqredis-worker", "--timeout"}, 64, "--timeout"},
     {{"mqredis-worker", "--wait", "-5", "PING"}, 64, "--wait"},
     {{"mqredis-worker", "-c", "no name", "PING"}, 64, "no name"},
+    {{"mqredis-worker", "-c", "", "PING"}, 64, "channel name ''"},
+    {{"mqredis-gateway", "--port", "0", "--channel", ""}, 64, "name ''"},
     {{"mqredis-worker", "-r", "many", "PING"}, 64, "many"},
     {{"mqredis-worker", "-x"}, 64, "-x"},
     {{"mqredis-manager", "--nope"}, 64, "--nope"},

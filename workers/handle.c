@@ -227,10 +227,11 @@ static void handle_free(struct mqredis *mq)
 
 struct mqredis *mqredis_open(const char *channel, struct mqredis_error *error)
 {
-    if (channel == NULL)
+    if (channel == NULL) {
         channel = secure_getenv("MQREDIS_CHANNEL");
-    if (channel == NULL || channel[0] == '\0')
-        channel = CHANNEL_DEFAULT;
+        if (channel == NULL || channel[0] == '\0')
+            channel = CHANNEL_DEFAULT;
+    }
     struct err_text text = {.text = ""};
     if (channel_check_name(channel, &text) != ERR_OK) {
         error_say(error, MQREDIS_INVALID, "%s", text.text);

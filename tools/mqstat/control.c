@@ -134,10 +134,7 @@ static int await(const struct options *o, const char *name,
 
 int run_control(const struct options *o)
 {
-    const char *name =
-        o->names.count > 0 ? o->names.names[0] : getenv("MQREDIS_CHANNEL");
-    if (name == NULL || name[0] == '\0')
-        name = CHANNEL_DEFAULT;
+    const char *name = first_name(o);
     struct channel ch;
     struct err_text why;
     const struct status *status = NULL;

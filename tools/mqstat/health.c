@@ -10,14 +10,6 @@
  * its guardian: so a wait is sliced. */
 #define LOOK_AGAIN_S 0.02
 
-static const char *first_name(const struct options *o)
-{
-    if (o->names.count > 0)
-        return o->names.names[0];
-    const char *named = getenv("MQREDIS_CHANNEL");
-    return named != NULL && named[0] != '\0' ? named : CHANNEL_DEFAULT;
-}
-
 static bool known_state(const char *state)
 {
     static const char *const own[] = {"up", "down", "idle"};

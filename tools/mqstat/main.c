@@ -85,6 +85,14 @@ int fail(int code, const char *fmt, ...)
     return code;
 }
 
+const char *first_name(const struct options *o)
+{
+    if (o->names.count > 0)
+        return o->names.names[0];
+    const char *named = getenv("MQREDIS_CHANNEL");
+    return named != NULL && named[0] != '\0' ? named : CHANNEL_DEFAULT;
+}
+
 int finish(struct text *out)
 {
     int code = EXIT_FINE;

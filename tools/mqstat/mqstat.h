@@ -69,6 +69,10 @@ int ended_by_signal(void);
 
 /* ---- pieces that several modes use ---- */
 
+/* The channel that is meant where only one can be: the first that is named,
+ * else $MQREDIS_CHANNEL, else the default one. */
+const char *first_name(const struct options *o);
+
 /* The channels that the options name, or all there are. */
 MUST_CHECK enum err wanted_channels(const struct options *o,
                                     struct channel_names *names);
