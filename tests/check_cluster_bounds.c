@@ -30,7 +30,7 @@ START_TEST(test_circle_of_redirections_ends)
     const char *word = redis_cluster_word(&cluster, 0, 0);
     EXPECT(mqredis_command(mq, "PING"), "PONG");
     make_circle(redis_cluster_slot(word));
-    mqredis_set_timeout(mq, 1000);
+    mqredis_set_timeout(mq, 3000);
     uint64_t cpu = support_cpu_ns(manager.pid);
     struct mqredis_reply *r = mqredis_command(mq, "INCR %s", word);
     bool told = r->type == MQREDIS_ERROR && strncmp(r->str, "MOVED ", 6) == 0;
@@ -123,7 +123,7 @@ START_TEST(test_held_commands_of_the_dead_are_dropped)
     for (int i = 0; i < 8; i++)
         pid[i] = support_fork(ask_and_wait, NULL);
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_taken) >= 8));
-    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_inflight), 8);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_inflight) == 8));
     for (int i = 0; i < 8; i++)
         support_kill(pid[i]);
     redis_cluster_restart(&cluster, 0);
@@ -172,8 +172,8 @@ START_TEST(test_map_is_not_asked_for_each_moved)
         redis_cluster_move(
             &cluster, redis_cluster_slot(redis_cluster_word(&cluster, 0, i)),
             1 + (int)(i % 2));
-    long before = maps_asked();
     uint64_t t0 = clock_ns();
+    long before = maps_asked();
     for (unsigned i = 0; i < MANY; i++) {
         char text[16];
         snprintf(text, sizeof(text), "%u", i);
@@ -181,8 +181,8 @@ START_TEST(test_map_is_not_asked_for_each_moved)
             mqredis_command(mq, "GET %s", redis_cluster_word(&cluster, 0, i)),
             text);
     }
-    double passed = (double)(clock_ns() - t0) / 1e9;
     long asked = maps_asked() - before;
+    double passed = (double)(clock_ns() - t0) / 1e9;
     e2e_figure(
         E2E_REDIS,
         "%d slots moved: %llu MOVED, the map asked for %ld times in %.2f "

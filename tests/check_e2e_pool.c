@@ -73,7 +73,7 @@ START_TEST(test_pool_full_of_stopped_workers_frees_itself)
     scene_begin(_i, "--dedicated-connections 2");
     struct e2e_actor *a = support_shared(2 * sizeof(*a));
     for (int i = 0; i < 2; i++)
-        e2e_actor_start(&a[i], manager.channel, 1500, "BLPOP none 0");
+        e2e_actor_start(&a[i], manager.channel, 6000, "BLPOP none 0");
     ck_assert(UNTIL(blocked() == 2));
     for (int i = 0; i < 2; i++)
         support_stop(a[i].pid);
@@ -85,7 +85,7 @@ START_TEST(test_pool_full_of_stopped_workers_frees_itself)
     ck_assert_msg(strstr(call.text, "busy") != NULL &&
                       strstr(call.text, "--dedicated-connections") != NULL,
                   "%s", call.text);
-    ck_assert_uint_lt(clock_ns() - t0, NS_PER_S);
+    ck_assert_uint_lt(clock_ns() - t0, 5 * NS_PER_S); /* not when one is free */
     ck_assert_int_eq(e2e_redis_integer(&redis, "LLEN list"), 3);
     ck_assert(
         UNTIL(e2e_ask(&client, &call, TIMEOUT_MS, "BLPOP list 0") == E2E_OK));
@@ -315,7 +315,7 @@ START_TEST(test_slots_come_back_from_the_killed)
                           e2e_counter(&manager, COUNTER_gone),
                       0);
     ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_pipes) == 1)); /* ours */
-    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_backlog_bytes), 0);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_backlog_bytes) == 0));
     ck_assert(UNTIL(blocked() == 0));
     /* The window is as wide as ever. */
     static struct e2e_call many[64];
@@ -375,7 +375,7 @@ END_TEST
 
 START_TEST(test_reply_of_a_stalled_reader_is_cut_off)
 {
-    scene_begin(_i, "--reader-backlog 256k --stall-timeout 1000");
+    scene_begin(_i, "--reader-backlog 256k --stall-timeout 2500");
     ck_assert_str_eq(e2e_redis_ask(&redis, "SETRANGE large 9999999 x"),
                      ":10000000\r\n");
     static struct e2e_call stalled;
@@ -488,7 +488,7 @@ START_TEST(test_small_command_beside_a_flood_of_batches)
             (double)took[ASKED / 2] / 1e6, (double)took[ASKED * 99 / 100] / 1e6,
             (double)took[ASKED - 1] / 1e6,
             (double)(e2e_counter(&manager, COUNTER_answered) - before) / s);
-        ck_assert_uint_lt(took[ASKED * 99 / 100], NS_PER_S);
+        ck_assert_uint_lt(took[ASKED * 99 / 100], 10 * NS_PER_S);
         for (int i = 0; flooded && i < FLOODERS; i++)
             support_kill(pids[i]);
     }

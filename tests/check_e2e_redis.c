@@ -190,7 +190,7 @@ START_TEST(test_redis_killed_and_restarted_20_times)
 {
     int times = e2e_long() ? 100 : 20;
     e2e_start(&redis, &manager, _i, "--reconnect-max 30");
-    start_busy(WORKERS, 5000, true);
+    start_busy(WORKERS, TIMEOUT_MS, true);
     for (int i = 0; i < times; i++) {
         ck_assert(goes_on(WORKERS));
         ck_assert(UNTIL(e2e_counter(&manager, COUNTER_connects) >
@@ -208,7 +208,7 @@ END_TEST
 START_TEST(test_redis_killed_with_when_down_fail)
 {
     e2e_start(&redis, &manager, _i, "--reconnect-max 30 --when-down fail");
-    start_busy(8, 5000, true);
+    start_busy(8, TIMEOUT_MS, true);
     for (int i = 0; i < 5; i++) {
         ck_assert(goes_on(8));
         e2e_redis_kill(&redis);
@@ -234,7 +234,7 @@ START_TEST(test_replies_cut_in_the_middle)
 {
     unsigned times = e2e_long() ? 1000 : 60;
     start_behind_proxy(_i, true, "--reconnect-max 5");
-    start_busy(WORKERS, 5000, false);
+    start_busy(WORKERS, TIMEOUT_MS, false);
     proxy.control->cut_max = 6000;
     ck_assert(UNTIL(proxy.control->cuts > times));
     proxy.control->cut_max = 0;
@@ -260,7 +260,7 @@ END_TEST
 START_TEST(test_peer_stops_reading_and_answering)
 {
     start_behind_proxy(_i, true, "--silence-timeout 200 --reconnect-max 5");
-    start_busy(WORKERS, 5000, false);
+    start_busy(WORKERS, TIMEOUT_MS, false);
     for (int i = 0; i < 6; i++) {
         ck_assert(goes_on(WORKERS));
         unsigned before = proxy.control->accepted;
@@ -453,7 +453,7 @@ START_TEST(test_when_down_fail)
                      E2E_UNAVAILABLE);
     e2e_figure(_i, "--when-down=fail: told after %.2f ms",
                (double)(clock_ns() - t0) / 1e6);
-    ck_assert_uint_lt(clock_ns() - t0, 2 * NS_PER_S);
+    ck_assert_uint_lt(clock_ns() - t0, TIMEOUT_MS / 2 * NS_PER_MS);
     ck_assert_msg(strstr(call.text, "not executed") != NULL, "%s", call.text);
     e2e_redis_restart(&redis);
     ck_assert(UNTIL(e2e_counter(&manager, COUNTER_connects) == 2));

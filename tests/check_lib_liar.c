@@ -318,7 +318,7 @@ START_TEST(test_a_stream_says_what_is_missing_and_how_it_ended)
     /* A manager that says nothing: the time passes, and it stays as it was. */
     static const struct lie silence = {.silent = true};
     liar_says(&liar, &silence);
-    ck_assert_int_eq(mqredis_stream_renew(s, 100, &why), MQREDIS_EXPIRED);
+    ck_assert_int_eq(mqredis_stream_renew(s, 1000, &why), MQREDIS_EXPIRED);
     ck_assert_ptr_nonnull(strstr(why.text, "before the subscription was"));
     ev = next_event(s);
     ck_assert_int_eq(ev.type, MQREDIS_END);

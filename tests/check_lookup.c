@@ -19,6 +19,8 @@
 #include "tests/support_run.h"
 
 #define TIMEOUT_MS 20000
+/* Nobody who waited for the resolver would be. */
+#define IN_TIME_NS ((int64_t)TIMEOUT_MS / 4 * 3 * (int64_t)NS_PER_MS)
 
 static char hold[256], counted[256];
 
@@ -122,7 +124,7 @@ START_TEST(test_the_manager_goes_on)
                      E2E_UNAVAILABLE);
     kill(manager.pid, SIGHUP);
     ck_assert(UNTIL(e2e_logged(&manager, "reloaded")));
-    ck_assert_int_lt((int64_t)(clock_ns() - begin), 5 * (int64_t)NS_PER_S);
+    ck_assert_int_lt((int64_t)(clock_ns() - begin), IN_TIME_NS);
     ck_assert_int_eq(asked(), 1);
     let_answers_go();
     e2e_manager_ready(&manager);
@@ -178,7 +180,7 @@ START_TEST(test_others_are_served_meanwhile)
     uint64_t begin = clock_ns();
     for (int i = 0; i < 100; i++)
         ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "ECHO x"), E2E_OK);
-    ck_assert_int_lt((int64_t)(clock_ns() - begin), 5 * (int64_t)NS_PER_S);
+    ck_assert_int_lt((int64_t)(clock_ns() - begin), IN_TIME_NS);
     ck_assert_int_eq(e2e_ask(&client, &call, TIMEOUT_MS, "RPUSH list a"),
                      E2E_OK);
     let_answers_go();
@@ -203,7 +205,7 @@ START_TEST(test_manager_killed_meanwhile)
     uint64_t begin = clock_ns();
     e2e_manager_kill(&manager);
     ck_assert_int_eq(e2e_finish(&client, &call), E2E_UNAVAILABLE);
-    ck_assert_int_lt((int64_t)(clock_ns() - begin), 5 * (int64_t)NS_PER_S);
+    ck_assert_int_lt((int64_t)(clock_ns() - begin), IN_TIME_NS);
     ck_assert(e2e_guardian_gone(&manager));
     e2e_client_close(&client);
     e2e_manager_start(&manager, manager.channel, e2e_uri(&redis),

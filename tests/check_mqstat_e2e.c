@@ -161,6 +161,8 @@ START_TEST(test_counts_and_times_are_true)
     }
     for (int i = 0; i < LOADERS; i++)
         ck_assert(UNTIL(load[i].done));
+    /* What is answered is booked a moment later. */
+    ck_assert(UNTIL(e2e_balanced(&m)));
     struct json_value *v = read_json(m.channel);
     const double total = LOADERS * REQUESTS;
     ck_assert_double_eq(json_number(v, "channels.0.counters.taken"), total);

@@ -221,10 +221,10 @@ START_TEST(test_pause_and_resume)
         ck_assert(e2e_actor_reaches(a, E2E_DONE));
         ck_assert_int_eq(support_join(a->pid), 0);
         ck_assert_int_eq(a->end, E2E_OK);
-        ck_assert_int_eq(e2e_state(&manager), STATE_CONNECTED);
+        ck_assert(UNTIL(e2e_state(&manager) == STATE_CONNECTED));
     }
     ck_assert_msg(mqstat("reload") == 0, "%s", out.text);
-    ck_assert(e2e_logged(&manager, "reloaded"));
+    ck_assert(UNTIL(e2e_logged(&manager, "reloaded")));
 }
 END_TEST
 
@@ -318,7 +318,8 @@ START_TEST(test_sigterm_waits_for_what_was_taken)
     ck_assert(UNTIL(e2e_state(&manager) == STATE_DRAINING));
     support_sleep_ms(300);
     ck_assert_int_ne(support_proc_state(manager.pid), 'Z');
-    ck_assert(e2e_logged(&manager, "SIGTERM: answering 1 commands in flight"));
+    ck_assert(
+        UNTIL(e2e_logged(&manager, "SIGTERM: answering 1 commands in flight")));
     kill(redis.at.pid, SIGCONT);
     ck_assert_int_eq(support_join(manager.pid), 0);
     ck_assert_int_eq(support_join(a->pid), 0);

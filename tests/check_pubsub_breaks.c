@@ -28,6 +28,7 @@ START_TEST(test_a_gap_is_told)
     expect_number(&other, 0);
     e2e_redis_kill(&redis);
     redis_link_close(&publisher);
+    ck_assert(UNTIL(e2e_state(&manager) == STATE_RECONNECTING));
     support_sleep_ms(300);
     e2e_redis_restart(&redis);
     ck_assert(sub_expect(&sub, BROADCAST_GAP, &ev));

@@ -359,15 +359,20 @@ START_TEST(test_one_that_stands_still_gives_way)
     struct oneshot slots[MAX_OPEN + 1];
     for (int i = 0; i <= MAX_OPEN; i++)
         slots[i] = make_slot();
+    uint64_t began = clock_ns();
     for (int i = 0; i < MAX_OPEN; i++) {
         struct reader *r = get(&slots[i]);
         fill(r);
         readers_put(readers, r);
     }
     struct reader *r;
-    ck_assert_int_eq(
-        readers_get(readers, desk.pool.client, slots[MAX_OPEN].slot, &r),
-        ERR_LIMIT);
+    enum err e =
+        readers_get(readers, desk.pool.client, slots[MAX_OPEN].slot, &r);
+    if (clock_ns() - began >= NS_PER_S) {
+        support_skip("one_that_stands_still", "the machine is too busy");
+        return;
+    }
+    ck_assert_int_eq(e, ERR_LIMIT);
     support_sleep_ms(1100);
     readers_put(readers, get(&slots[MAX_OPEN]));
     ck_assert_uint_eq(desk_counter(&desk, COUNTER_aborted), 1);

@@ -24,9 +24,9 @@ START_TEST(test_the_named_master_is_used)
     e2e_manager_start(&manager, NULL, sentinel_uri(1), NULL);
     ck_assert(UNTIL(manager_shows(&a)));
     assert_serves(&a, "k");
-    ck_assert(UNTIL(one.script->subscribed == 4));
+    ck_assert(UNTIL(one.script->subscribed >= 4));
     ck_assert_uint_eq(manager_switches(), 0);
-    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_sentinels), 1);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_sentinels) == 1));
     ck_assert_uint_eq(two.script->accepted, 0);
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
 }
@@ -239,27 +239,39 @@ START_TEST(test_events_of_others_move_nothing)
 }
 END_TEST
 
+/* Whether it shows this master, and goes nowhere for a while. */
+static bool settled_at(const struct server *s)
+{
+    uint64_t switches = manager_switches();
+    if (!manager_shows(s))
+        return false;
+    support_sleep_ms(300);
+    return manager_shows(s) && manager_switches() == switches;
+}
+
 /* One that is out of its mind costs some moves a second, no more. */
 START_TEST(test_a_flood_of_events_is_bounded)
 {
     if (!sentinel_scene_served(NULL))
         return;
-    uint64_t start = clock_ns();
+    uint64_t start = clock_ns(), begun = manager_switches();
     int events = 0;
-    while (clock_ns() - start < NS_PER_S) {
+    while (clock_ns() - start < NS_PER_S ||
+           (manager_switches() <= 2 && clock_ns() - start < 10 * NS_PER_S)) {
         fake_sentinel_switches(&one, events % 2 ? b.port : a.port,
                                events % 2 ? a.port : b.port);
         events++;
         support_sleep_ms(5);
     }
-    uint64_t bound = (clock_ns() - start) / (100 * NS_PER_MS) + 2;
-    ck_assert_uint_gt(manager_switches(), 2);
-    ck_assert_uint_le(manager_switches(), bound);
-    printf("figure: %d events in 1 s, %llu moves\n", events,
-           (unsigned long long)manager_switches());
+    /* The count first: it may go on while we are kept waiting. */
+    uint64_t moves = manager_switches() - begun;
+    double seconds = (double)(clock_ns() - start) / 1e9;
+    ck_assert_uint_gt(moves, 2);
+    ck_assert_uint_le(moves, (uint64_t)(seconds * 10) + 2);
+    printf("figure: %d events in %.1f s, %llu moves\n", events, seconds,
+           (unsigned long long)moves);
     fake_sentinel_switches(&one, b.port, a.port);
-    ck_assert(UNTIL(manager_shows(&a)));
-    support_sleep_ms(300);
+    ck_assert(UNTIL(settled_at(&a)));
     assert_serves(&a, "k");
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
 }
@@ -274,10 +286,10 @@ START_TEST(test_sentinels_tell_of_others_and_die)
     fake_sentinel_tells_of(&one, &two);
     fake_sentinel_tells_of(&two, &one);
     e2e_manager_start(&manager, NULL, sentinel_uri(1), NULL);
-    ck_assert(UNTIL(one.script->subscribed == 4));
-    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_sentinels), 2);
+    ck_assert(UNTIL(one.script->subscribed >= 4));
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_sentinels) == 2));
     fake_sentinel_kill(&one);
-    ck_assert(UNTIL(two.script->subscribed == 4));
+    ck_assert(UNTIL(two.script->subscribed >= 4));
     fake_sentinel_switches(&two, a.port, b.port);
     fake_sentinel_names(&two, b.port);
     ck_assert(UNTIL(manager_shows(&b)));
@@ -286,14 +298,20 @@ START_TEST(test_sentinels_tell_of_others_and_die)
     ck_assert(UNTIL(e2e_logged(&manager, "no sentinel tells")));
     ck_assert(e2e_logged(&manager, "going on with 127.0.0.1:"));
     assert_serves(&b, "alone");
+    /* Its two connections, both of which must be there; and what it asks next
+     * is to go by a new one. */
+    ck_assert(
+        UNTIL(strstr(server_ask(&b, "INFO clients"), "connected_clients:3")));
+    uint64_t connects = e2e_counter(&manager, COUNTER_connects);
     ck_assert_str_eq(server_ask(&b, "CLIENT KILL TYPE normal SKIPME yes"),
                      ":2\r\n");
+    ck_assert(UNTIL(e2e_counter(&manager, COUNTER_connects) > connects));
     assert_serves(&b, "again");
     fake_sentinel_names(&one, b.port);
     fake_sentinel_restart(&one);
     ck_assert(UNTIL(e2e_logged(&manager, "tells where 'mymaster' is again")));
     fake_sentinel_names(&one, a.port);
-    ck_assert(UNTIL(one.script->subscribed == 8));
+    ck_assert(UNTIL(one.script->subscribed >= 8));
     fake_sentinel_switches(&one, b.port, a.port);
     ck_assert(UNTIL(manager_shows(&a)));
     ck_assert_uint_eq(manager_switches(), 2);
@@ -308,16 +326,16 @@ START_TEST(test_a_silent_sentinel_holds_up_nobody)
     one.script->mute = true;
     uint64_t start = clock_ns();
     e2e_manager_start(&manager, NULL, sentinel_uri(2),
-                      "--connect-timeout 500 --silence-timeout 500");
+                      "--connect-timeout 1500 --silence-timeout 1500");
     printf("figure: ready %.1f s after a start with a sentinel first that is "
-           "silent for 0.5 s\n",
+           "silent for 1.5 s\n",
            (double)(clock_ns() - start) / 1e9);
     assert_serves(&a, "k");
-    ck_assert(UNTIL(two.script->subscribed == 4));
+    ck_assert(UNTIL(two.script->subscribed >= 4));
     /* One that falls silent while it is listened to is left. */
     one.script->mute = false;
     two.script->mute = true;
-    ck_assert(UNTIL(one.script->subscribed == 4));
+    ck_assert(UNTIL(one.script->subscribed >= 4));
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
 }
 END_TEST
@@ -399,7 +417,7 @@ START_TEST(test_a_crowd_of_sentinels_is_bounded)
     fake_sentinel_others(&one, text, (size_t)n);
     e2e_manager_start(&manager, NULL, sentinel_uri(2), NULL);
     assert_serves(&a, "k");
-    ck_assert_uint_eq(e2e_gauge(&manager, GAUGE_sentinels), 32);
+    ck_assert(UNTIL(e2e_gauge(&manager, GAUGE_sentinels) == 32));
     ck_assert_int_eq(e2e_manager_stop(&manager), 0);
 }
 END_TEST

@@ -15,7 +15,7 @@
 
 #define WORDS_MAX 256
 /* After its deadline a call waits so long for the manager's word on it. */
-#define GRACE_MS 3000
+#define GRACE_MS 6000
 
 enum err e2e_client_open(struct e2e_client *c, const char *channel)
 {

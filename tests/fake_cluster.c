@@ -56,8 +56,9 @@ static void say_map(struct fake_nodes *all, struct fake_node *node,
 {
     char text[4096];
     node->maps++;
-    if (node->map_len > 0) {
-        fake_server_say(c, node->map, node->map_len);
+    size_t len = node->map_len; /* the test may change it meanwhile */
+    if (len > 0) {
+        fake_server_say(c, node->map, len);
         return;
     }
     unsigned shift = 0;

@@ -24,9 +24,9 @@ struct fake_saying {
 
 struct fake_node {
     int port;
-    char map[8192]; /* what it says to CLUSTER SLOTS; the test's own */
-    size_t map_len; /* 0: that all slots are divided evenly */
-    bool replica;   /* of the node before it, in the even map */
+    char map[8192];         /* what it says to CLUSTER SLOTS; the test's own */
+    _Atomic size_t map_len; /* 0: that all slots are divided evenly */
+    bool replica;           /* of the node before it, in the even map */
     struct fake_saying say[FAKE_SAYINGS];
     unsigned sayings;
     _Atomic unsigned said; /* how many of them; the last one is for ever */

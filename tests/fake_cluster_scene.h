@@ -35,9 +35,12 @@ void fake_scene_end(void);
 int port(int node);
 unsigned asked(int node);
 
-/* A command's reply, which takes so long at least and at most. */
-struct mqredis_reply *timed(const char *command, int64_t least_ms,
-                            int64_t most_ms);
+/* The handle's timeout, before which everything ends by itself. */
+#define FAKE_TIMEOUT_MS 20000
+
+/* A command's reply, which takes so long at least, and less than that timeout
+ * by far. */
+struct mqredis_reply *timed(const char *command, int64_t least_ms);
 
 /* Nothing is left of what went before: in that slot, or at another node. */
 void assert_serves(void);

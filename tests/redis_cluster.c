@@ -1,15 +1,12 @@
 /* Starting a cluster, asking and killing its nodes. */
 #include "tests/redis_cluster.h"
 
-#include <arpa/inet.h>
 #include <check.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -90,34 +87,14 @@ void redis_cluster_order(const struct redis_cluster *c, int node,
 
 /* ---- nodes ---- */
 
-static bool is_free(uint16_t port)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-    ck_assert_int_ge(fd, 0);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    bool ok = bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
-    close(fd);
-    return ok;
-}
-
-static bool is_taken(const struct redis_cluster *c, uint16_t port)
-{
-    for (int i = 0; i < c->nodes; i++)
-        if (c->node[i].port == port || c->node[i].bus == port)
-            return true;
-    return false;
-}
-
-static uint16_t choose_port(const struct redis_cluster *c)
+static uint16_t choose_port(void)
 {
     uint32_t dice;
     uint16_t port;
     do {
         ck_assert_int_eq(getrandom(&dice, sizeof(dice), 0), sizeof(dice));
         port = (uint16_t)(PORT_MIN + dice % (PORT_MAX - PORT_MIN));
-    } while (is_taken(c, port) || !is_free(port));
+    } while (support_take_port(port) == 0);
     return port;
 }
 
@@ -231,8 +208,8 @@ bool redis_cluster_start(struct redis_cluster *c, int masters, int replicas,
     if (!redis_cluster_is_possible())
         return false;
     for (int i = 0; i < c->nodes; i++) {
-        c->node[i].port = choose_port(c);
-        c->node[i].bus = choose_port(c);
+        c->node[i].port = choose_port();
+        c->node[i].bus = choose_port();
         launch(c, i);
         const char *id = strchr(ask(c, i, "CLUSTER MYID"), '\n');
         ck_assert_ptr_nonnull(id);

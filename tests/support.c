@@ -155,17 +155,31 @@ int support_count_fds(void)
     return support_count_entries("/proc/self/fd") - 1; /* the one reading it */
 }
 
-int support_free_port(void)
+/* The socket stays bound: who asks with SO_REUSEADDR may listen there, as all
+ * servers do, and the kernel gives the port to nobody. */
+int support_take_port(int port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int yes = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, len), 0);
+    if (bind(fd, (struct sockaddr *)&address, len) != 0) {
+        close(fd);
+        return 0;
+    }
+    /* Only now: before, it would share a port that another test has taken. */
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
     ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
     return ntohs(address.sin_port);
+}
+
+int support_free_port(void)
+{
+    int port = support_take_port(0);
+    ck_assert_int_gt(port, 0);
+    return port;
 }
 
 const char *support_build(void)

@@ -100,8 +100,13 @@ int support_count_entries(const char *path);
 /* How many descriptors this process has open. */
 int support_count_fds(void);
 
-/* A TCP port of 127.0.0.1 that nobody has just now. */
+/* A TCP port of 127.0.0.1 that nobody has, and that no other test is given as
+ * long as this process or one that it forks lives: servers started here may
+ * come and go there (with SO_REUSEADDR). */
 int support_free_port(void);
+
+/* The same, of this number; 0: somebody has it. */
+int support_take_port(int port);
 
 /* The folder of the programs under test: $MQREDIS_BUILD, or build. */
 const char *support_build(void);
