@@ -33,8 +33,8 @@ static struct fanout *fanout_new(struct cluster *c, const struct run *run,
     s->cluster = c;
     s->req = run->req;
     s->index = index;
-    /* And whoever sends them: so it lives until that calls settle, which
-     * clang's analyzer does not see. */
+    /* And whoever sends them: it lives until that settles, too, however its
+     * parts end meanwhile. */
     s->left = parts + 1;
     return s;
 }
@@ -191,10 +191,9 @@ void fanout_reply(struct fanout *s, uint32_t part, const char *data, size_t len)
     settle(s);
 }
 
-void fanout_fail(struct fanout *s, uint32_t part, enum reply_status status,
-                 const char *why)
+static void note_failure(struct fanout *s, enum reply_status status,
+                         const char *why)
 {
-    (void)part;
     bool executed = status == REPLY_TOO_BIG;
     s->answered += executed;
     /* What may have been executed outweighs what was not, and that what is only
@@ -204,18 +203,27 @@ void fanout_fail(struct fanout *s, uint32_t part, enum reply_status status,
         s->failed = status;
         snprintf(s->why.text, sizeof(s->why.text), "%s", why);
     }
+}
+
+void fanout_fail(struct fanout *s, uint32_t part, enum reply_status status,
+                 const char *why)
+{
+    (void)part;
+    note_failure(s, status, why);
     settle(s);
 }
 
 /* ---- sending ---- */
 
+/* For who sends them all, and settles only then: never ends the fanout. */
 static void send_part(struct fanout *s, const struct run *run, uint32_t number,
                       const struct framed *command, uint16_t slot,
                       enum route route, bool readonly)
 {
     struct errand *e = errand_new(s->cluster, run, command, 1);
     if (e == NULL) {
-        fanout_fail(s, number, REPLY_UNAVAILABLE, NO_MEMORY);
+        note_failure(s, REPLY_UNAVAILABLE, NO_MEMORY);
+        s->left--;
         return;
     }
     e->fanout = s;
@@ -272,9 +280,8 @@ void fanout_masters(struct cluster *c, const struct run *run, uint32_t index,
         return;
     /* A part goes to whoever serves that slot by then. */
     for (uint32_t i = 0; i < count; i++)
-        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): see fanout_new */
         send_part(s, run, i, command, slots[i], route, false);
-    settle(s); /* NOLINT(clang-analyzer-unix.Malloc): see fanout_new */
+    settle(s);
 }
 
 /* ---- SCAN ---- */
@@ -436,7 +443,7 @@ void fanout_scan(struct cluster *c, const struct run *run, uint32_t index,
         s->scans = readable;
         s->node = node;
         send_part(s, run, 0, &turned, slot, ROUTE_SHARED, false);
-        settle(s); /* NOLINT(clang-analyzer-unix.Malloc): see fanout_new */
+        settle(s);
     }
     free(memory);
 }

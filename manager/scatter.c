@@ -18,8 +18,12 @@
 struct draft {
     uint16_t slot;
     uint32_t nkeys, nblobs;
-    size_t bytes; /* behind the name */
-    char *end;    /* the next byte goes here */
+    size_t bytes;     /* behind the name */
+    const char *data; /* of the part */
+    /* The next of each goes here: */
+    char *end;
+    uint32_t *index;
+    struct blob *blob;
 };
 
 struct split {
@@ -134,7 +138,16 @@ static enum err lay_out(struct split *s, struct scatter *scatter)
     for (uint32_t i = 0; i < s->nparts; i++) {
         struct draft *d = &s->drafts[i];
         part[i] = (struct part){
-            .slot = d->slot, .data = to, .index = key, .blobs = blob};
+            .slot = d->slot,
+            .data = to,
+            .nkeys = d->nkeys,
+            .index = key,
+            .blobs = blob,
+            .nblobs = d->nblobs,
+        };
+        d->data = to;
+        d->index = key;
+        d->blob = blob;
         d->end = to + resp_put_header(to, '*',
                                       (int64_t)s->way->first_key +
                                           (int64_t)d->nkeys * s->way->key_step);
@@ -150,35 +163,31 @@ static enum err lay_out(struct split *s, struct scatter *scatter)
 
 /* Copies what stands for one argument to the end of a part. */
 static void copy_piece(const struct framed *command, const struct piece *p,
-                       struct draft *d, struct part *part)
+                       struct draft *d)
 {
     if (p->blob != NULL) {
-        struct blob *blob =
-            (struct blob *)(uintptr_t)&part->blobs[part->nblobs++];
+        struct blob *blob = d->blob++;
         size_t from = p->blob->at - command->at;
         *blob = *p->blob;
-        blob->at = (size_t)(d->end - part->data) + from -
+        blob->at = (size_t)(d->end - d->data) + from -
                    (size_t)(p->data - command->data);
     }
     memcpy(d->end, p->data, p->len);
     d->end += p->len;
 }
 
-static enum err copy_out(struct split *s, struct scatter *scatter)
+static enum err copy_out(struct split *s)
 {
     struct framed_args args;
     struct piece p;
     enum err e = begin_walk(s, &args);
     for (uint32_t key = 0; e == ERR_OK && key < s->way->nkeys; key++) {
-        struct part *part = &scatter->parts[s->part_of[key]];
-        /* Each part that a key is of was laid out before: */
-        /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign) */
-        uint32_t *index = (uint32_t *)(uintptr_t)part->index;
-        index[part->nkeys++] = key;
+        struct draft *d = &s->drafts[s->part_of[key]];
+        *d->index++ = key;
         for (uint32_t i = 0; e == ERR_OK && i < s->way->key_step; i++) {
             e = next_piece(&args, &p);
             if (e == ERR_OK)
-                copy_piece(s->command, &p, &s->drafts[s->part_of[key]], part);
+                copy_piece(s->command, &p, d);
         }
     }
     return e;
@@ -218,7 +227,7 @@ enum err scatter_split(struct scatter *scatter, const struct framed *command,
     if (e == ERR_OK)
         e = lay_out(&s, &made);
     if (e == ERR_OK)
-        e = copy_out(&s, &made);
+        e = copy_out(&s);
     if (e == ERR_OK)
         *scatter = made;
     else
