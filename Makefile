@@ -272,7 +272,7 @@ TESTS += $(e2e_tests)
 $(foreach t,$(e2e_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 TESTS += check_mqstat_e2e
 EXTRA_check_mqstat_e2e := $(e2e_obj) $(BUILD)/obj/tests/json.o
-ops_tests := check_ops check_systemd check_manual check_login check_tls
+ops_tests := check_ops check_full_disk check_systemd check_manual check_login check_tls
 TESTS += $(ops_tests)
 $(foreach t,$(ops_tests),$(eval EXTRA_$(t) := $(e2e_obj)))
 # With sentinels: of our own making, and real ones.

@@ -206,11 +206,10 @@ void channel_close(struct channel *ch)
 /* ---- creating ---- */
 
 /* mkdir that takes an existing folder for granted. */
-static bool make_folder(const char *path, mode_t mode)
+static bool make_folder(const char *path, mode_t mode, bool *made)
 {
-    if (mkdir(path, mode) == 0)
-        return true;
-    return errno == EEXIST;
+    *made = mkdir(path, mode) == 0;
+    return *made || errno == EEXIST;
 }
 
 /* Makes the parents that the rule of places lets us make. */
@@ -228,7 +227,7 @@ static enum err make_parents(struct channel *ch, const char *name,
             enum err e = join(dir, why, SYSTEM_ROOT, base);
             if (e != ERR_OK)
                 return e;
-            if (make_folder(dir, 0700)) {
+            if (make_folder(dir, 0700, &ch->made)) {
                 *place = PLACE_SYSTEM;
                 memcpy(ch->dir, dir, sizeof(dir));
                 return ERR_OK;
@@ -238,14 +237,15 @@ static enum err make_parents(struct channel *ch, const char *name,
     if (*place == PLACE_USER) {
         char parent[64];
         channel_user_parent(parent, ch->user);
-        if (!make_folder(parent, 0700))
+        bool made;
+        if (!make_folder(parent, 0700, &made))
             return err_say(why, ERR_SYS, "cannot make folder %s: %s", parent,
                            strerror(errno));
         enum err e = channel_check_user_parent(ch->user, why);
         if (e != ERR_OK)
             return e;
     }
-    if (!make_folder(ch->dir, 0700))
+    if (!make_folder(ch->dir, 0700, &ch->made))
         return err_say(why, errno == EACCES ? ERR_DENIED : ERR_SYS,
                        "cannot make channel folder %s: %s", ch->dir,
                        strerror(errno));
@@ -302,9 +302,25 @@ enum err channel_create(struct channel *ch, const char *name, gid_t group,
         e = make_shared_folder(ch, "reply", &ch->reply_fd, why);
     if (e == ERR_OK)
         e = make_shared_folder(ch, "payload", &ch->payload_fd, why);
-    if (e != ERR_OK)
+    if (e != ERR_OK) {
+        channel_unmake(ch);
         channel_close(ch);
+    }
     return e;
+}
+
+void channel_unmake(struct channel *ch)
+{
+    /* Without a lock nobody serves it: who comes now makes it anew. */
+    if (!ch->made || (ch->dirfd >= 0 && faccessat(ch->dirfd, "lock", F_OK,
+                                                  AT_SYMLINK_NOFOLLOW) == 0))
+        return;
+    if (ch->dirfd >= 0) {
+        unlinkat(ch->dirfd, "reply", AT_REMOVEDIR);
+        unlinkat(ch->dirfd, "payload", AT_REMOVEDIR);
+    }
+    rmdir(ch->dir);
+    ch->made = false;
 }
 
 /* ---- the end ---- */

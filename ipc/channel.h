@@ -43,6 +43,7 @@ struct channel {
     uid_t owner;    /* of the folder */
     uid_t user;     /* the effective one, when it was opened */
     gid_t group;    /* of the folder, CHANNEL_NO_GROUP unless --group */
+    bool made;      /* the folder, by channel_create */
 };
 
 /* All FIFOs and files of the folder are 0600 for an owner-only channel. With a
@@ -70,9 +71,14 @@ MUST_CHECK enum err channel_open(struct channel *ch, const char *name,
 
 /* Makes what is missing of the folder and opens it as its owner does. `group`
  * is CHANNEL_NO_GROUP or the group whose members may send. ERR_DENIED when it
- * belongs to somebody else. */
+ * belongs to somebody else. A folder that was made for nothing goes again. */
 MUST_CHECK enum err channel_create(struct channel *ch, const char *name,
                                    gid_t group, struct err_text *why);
+
+/* Takes back the folder that channel_create made, for a start that came no
+ * further and has no lock: not if it was there before, or has become another
+ * manager's. */
+void channel_unmake(struct channel *ch);
 
 void channel_close(struct channel *ch);
 
@@ -80,6 +86,7 @@ void channel_close(struct channel *ch);
  * `wait_ms` (a dying manager's guardian holds it for some milliseconds).
  * ERR_ABSENT: the folder is gone, removed by a manager that ended just now.
  * ERR_BUSY: another one lives, *holder is the pid it wrote (0: unreadable).
+ * ERR_SYS: a disk that has no room for the pid, too; an empty file does not stay.
  * The lock lasts until the last duplicate of *lock_fd (fork!) is closed. */
 MUST_CHECK enum err channel_lock(const struct channel *ch, pid_t pid,
                                  int wait_ms, int *lock_fd, pid_t *holder,

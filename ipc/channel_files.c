@@ -62,9 +62,14 @@ static enum err try_lock(int fd, const struct channel *ch, pid_t pid,
     if (ftruncate(fd, 0) < 0)
         return ERR_SYS;
     ssize_t written = pwrite(fd, text, (size_t)n, 0);
-    if (written >= 0 && written != n)
+    if (written == n)
+        return ERR_OK;
+    if (written >= 0)
         errno = ENOSPC; /* why else would a file take a part of 10 bytes? */
-    return written == n ? ERR_OK : ERR_SYS;
+    int saved = errno;
+    unlinkat(ch->dirfd, "lock", 0);
+    errno = saved;
+    return ERR_SYS;
 }
 
 enum err channel_lock(const struct channel *ch, pid_t pid, int wait_ms,

@@ -268,10 +268,13 @@ enum err mpsc_create(struct mpsc_receiver *rx, const struct channel *ch,
     memcpy(q.name, rx->queue, sizeof(q.name));
     if (e == ERR_OK)
         e = channel_write_queue(ch, &q, why);
+    bool named = e == ERR_OK;
     if (e == ERR_OK)
         e = channel_make_fifo(ch, "receiver", channel_mode(ch, 0640),
                               &rx->receiver_fd, why);
     if (e != ERR_OK) {
+        if (named && !rx->reused)
+            unlinkat(ch->dirfd, "queue", 0); /* of a queue that goes */
         if (rx->mq != (mqd_t)-1 && !rx->reused)
             mq_unlink(rx->queue);
         mpsc_receiver_close(rx);

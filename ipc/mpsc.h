@@ -51,7 +51,8 @@ struct mpsc_receiver {
  * left if its size fits (idle senders keep using it, and an unlinked queue
  * would stay charged to the user), then `receiver`, so that senders see us.
  * What an earlier epoch left in the queue is still there: its messages carry
- * the old epoch. `note` gets a line when less than the wish was granted, and
+ * the old epoch. Where there is no room for a queue it waits for some, up to
+ * 0.3 s. `note` gets a line when less than the wish was granted, and
  * is empty otherwise. The caller holds the channel's lock.
  * ERR_INVALID: an exact wish was refused. ERR_LIMIT: the user's or the
  * namespace's budget of queues is used up. Each with a line and the remedy.

@@ -293,8 +293,10 @@ static enum err start(struct manager *m, int *exit_status, struct err_text *why)
 static void undo(struct manager *m)
 {
     struct estate estate = manager_estate(m);
-    if (m->lock_fd < 0)
+    if (m->lock_fd < 0) {
+        channel_unmake(&m->channel);
         return;
+    }
     if (m->rx.mq != (mqd_t)-1)
         clean_up(&estate);
     else if (faccessat(m->channel.dirfd, "queue", F_OK, AT_SYMLINK_NOFOLLOW) <
