@@ -513,6 +513,58 @@ START_TEST(test_order_before_a_transaction)
 }
 END_TEST
 
+/* ---- by the other connection ---- */
+
+#define DETOURS_MAX 16
+
+/* Large ones go by the small connection while theirs is away; once that is back
+ * the next one waits until the node has answered all of them. */
+START_TEST(test_order_behind_a_detour)
+{
+    struct mqredis_request *q[DETOURS_MAX];
+    unsigned count = 0;
+    fake_scene_begin(2, NULL);
+    struct mqredis *other = lib_open(&manager);
+    fake_cluster_says_much(&nodes, 1, 100 << 10); /* it is a large one now */
+    fake_cluster_hangs_up(&nodes, 1, "%s", "");
+    fake_cluster_says(&nodes, 1, "%s", "");
+    mqredis_free(mqredis_command(mq, "GET " KEY));
+    nodes.nodes->node[1].alone = true;
+    struct mqredis_reply *r = mqredis_command(mq, "GET " KEY);
+    ck_assert_msg(r->status == MQREDIS_LOST, "%s", lib_text(r));
+    mqredis_free(r);
+    q[count++] = mqredis_submit(mq, "GET " KEY);
+    mqredis_flush(mq);
+    ck_assert(UNTIL(asked(1) == 3));
+    nodes.nodes->node[1].connected = 0;
+    nodes.nodes->node[1].alone = false;
+    ck_assert(UNTIL(nodes.nodes->node[1].connected == 2));
+    /* The manager knows a moment later: one after the other is sent. */
+    while (e2e_gauge(&manager, GAUGE_held) == 0) {
+        ck_assert_uint_lt(count, DETOURS_MAX);
+        q[count++] = mqredis_submit(mq, "GET " KEY);
+        mqredis_flush(mq);
+        ck_assert(UNTIL(asked(1) == count + 2 ||
+                        e2e_gauge(&manager, GAUGE_held) == 1));
+        support_sleep_ms(50);
+    }
+    ck_assert_uint_eq(asked(1), count + 1);
+    /* What was not answered so far is now, by the small connection. */
+    char words[512] = "";
+    for (unsigned i = 0; i + 1 < count; i++)
+        strcat(words, "+small\r\n");
+    fake_cluster_calm(&nodes);
+    fake_cluster_says(&nodes, 1, "%s+other\r\n", words);
+    fake_cluster_says(&nodes, 1, "+large\r\n");
+    EXPECT(mqredis_command(other, "GET a"), "other");
+    for (unsigned i = 0; i < count; i++)
+        EXPECT(mqredis_wait(q[i]), i + 1 < count ? "small" : "large");
+    mqredis_close(other);
+    assert_serves();
+    fake_scene_end();
+}
+END_TEST
+
 /* A master that loads says so to the worker, as one server would. */
 START_TEST(test_master_that_loads)
 {
@@ -571,6 +623,7 @@ int main(void)
         {"order, half after", test_order_after_half_a_batch, 1},
         {"order, lost", test_order_before_what_is_lost, 1},
         {"order, transaction", test_order_before_a_transaction, 2},
+        {"order, detour", test_order_behind_a_detour, 1},
         {"loading", test_master_that_loads, 1},
         {"replica", test_replica_that_is_not_ready, 1},
     };

@@ -82,7 +82,32 @@ static void say_next(struct fake_node *node, int number, struct fake_client *c)
     if (node->said + 1 < node->sayings)
         node->said++;
     fake_server_say(c, s->bytes, s->len);
+    for (size_t left = s->bulk; left > 0;) {
+        static const char some[1024];
+        size_t n = left < sizeof(some) ? left : sizeof(some);
+        fake_server_say(c, some, n);
+        left -= n;
+    }
+    if (s->bulk > 0)
+        fake_server_say_text(c, "\r\n");
     c->gone = s->hangs_up;
+}
+
+/* The last thing that is said before it is used. */
+static void let_in(const struct fake_server *s, struct fake_node *node,
+                   struct fake_client *c)
+{
+    unsigned others = 0;
+    for (int i = 0; i < s->count; i++)
+        others += &s->clients[i] != c && s->clients[i].entered &&
+                  s->clients[i].listener == c->listener;
+    if (!c->entered && others > 0 && node->alone) {
+        fake_server_say_text(c, "-LOADING Redis is loading\r\n");
+        return;
+    }
+    c->entered = true;
+    fake_server_say_text(c, "+PONG\r\n");
+    node->connected = others + 1;
 }
 
 static void obey(struct fake_server *s, struct fake_client *c,
@@ -103,7 +128,7 @@ static void obey(struct fake_server *s, struct fake_client *c,
                fake_server_is(&a[0], "INFO")) {
         fake_server_say_text(c, "-ERR unknown command\r\n");
     } else if (fake_server_is(&a[0], "PING")) {
-        fake_server_say_text(c, "+PONG\r\n");
+        let_in(s, node, c);
     } else {
         say_next(node, c->listener, c);
     }
@@ -161,6 +186,7 @@ static void add(struct fake_cluster *f, int node, bool hangs_up,
     int len = vsnprintf(s->bytes, sizeof(s->bytes), fmt, ap);
     ck_assert_int_lt(len, (int)sizeof(s->bytes));
     s->len = (size_t)len;
+    s->bulk = 0;
     s->hangs_up = hangs_up;
     n->sayings++;
 }
@@ -180,6 +206,13 @@ void fake_cluster_hangs_up(struct fake_cluster *f, int node, const char *fmt,
     va_start(ap, fmt);
     add(f, node, true, fmt, ap);
     va_end(ap);
+}
+
+void fake_cluster_says_much(struct fake_cluster *f, int node, size_t len)
+{
+    fake_cluster_says(f, node, "$%zu\r\n", len);
+    struct fake_node *n = &f->nodes->node[node];
+    n->say[n->sayings - 1].bulk = len;
 }
 
 void fake_cluster_calm(struct fake_cluster *f)

@@ -19,6 +19,7 @@
 struct fake_saying {
     char bytes[512];
     size_t len;
+    size_t bulk;   /* behind it, so many bytes and the end of a line; 0: none */
     bool hangs_up; /* closes the connection behind it */
 };
 
@@ -29,7 +30,10 @@ struct fake_node {
     bool replica;           /* of the node before it, in the even map */
     struct fake_saying say[FAKE_SAYINGS];
     unsigned sayings;
-    _Atomic unsigned said; /* how many of them; the last one is for ever */
+    _Atomic bool
+        alone; /* who is connected: whoever comes now is told LOADING */
+    _Atomic unsigned connected; /* when the last one was let in */
+    _Atomic unsigned said;      /* how many of them; the last one is for ever */
     _Atomic unsigned asked, asking, maps; /* commands, ASKING before them, and
                                              CLUSTER SLOTS that it saw */
 };
@@ -58,6 +62,9 @@ void fake_cluster_says(struct fake_cluster *f, int node, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void fake_cluster_hangs_up(struct fake_cluster *f, int node, const char *fmt,
                            ...) __attribute__((format(printf, 3, 4)));
+
+/* The same with a string of so many bytes. */
+void fake_cluster_says_much(struct fake_cluster *f, int node, size_t len);
 
 /* They answer as in the beginning. */
 void fake_cluster_calm(struct fake_cluster *f);

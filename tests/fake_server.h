@@ -18,9 +18,9 @@
 
 struct fake_client {
     int fd;
-    int listener;            /* by which it came */
-    bool subscribed, asking; /* the owner's */
-    bool gone;               /* the owner wants it closed */
+    int listener;                     /* by which it came */
+    bool subscribed, asking, entered; /* the owner's */
+    bool gone;                        /* the owner wants it closed */
     char in[4096];
     size_t have;
 };
