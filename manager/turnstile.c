@@ -42,8 +42,22 @@ static void open_gate(struct turnstile *t, uint16_t slot)
         t->rows[row->prev].next = row->next;
     else
         t->first = row->next;
-    row->held = NULL;
+    row->held = row->back = NULL;
     t->gates[slot].closed = 0;
+}
+
+/* Whom it is put in front of, in a row whose last came later. Those that come
+ * back do so in the order of coming, or nearly: the next one's place is near
+ * that of the one before, and thousands may be on either side. */
+static struct passer *place_of(const struct gate_row *row,
+                               const struct passer *p)
+{
+    struct passer *at = row->back != NULL ? row->back : row->held;
+    while (at->seq < p->seq)
+        at = at->next;
+    while (at != row->held && at->prev->seq > p->seq)
+        at = at->prev;
+    return at;
 }
 
 /* Puts it into its place: who comes back has often come before those that are
@@ -61,15 +75,16 @@ static void hold(struct turnstile *t, struct passer *p)
         row->held = p->next = p->prev = p;
         return;
     }
-    struct passer *before = row->held; /* the one it is put in front of */
-    bool last = p->seq > before->prev->seq;
-    while (!last && before->seq < p->seq)
-        before = before->next;
+    bool last = p->seq > row->held->prev->seq;
+    struct passer *before = last ? row->held : place_of(row, p);
     p->next = before;
     p->prev = before->prev;
     p->prev->next = p;
     p->next->prev = p;
-    if (!last && before == row->held)
+    if (last)
+        return;
+    row->back = p;
+    if (before == row->held)
         row->held = p;
 }
 
@@ -88,6 +103,8 @@ void turnstile_drop(struct turnstile *t, struct passer *p)
     p->prev->next = p->next;
     if (row->held == p)
         row->held = p->next;
+    if (row->back == p)
+        row->back = p->prev;
 }
 
 struct passer *turnstile_any(const struct turnstile *t)

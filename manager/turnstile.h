@@ -69,6 +69,7 @@ struct gate {
 /* Those held at a gate. */
 struct gate_row {
     struct passer *held; /* the first */
+    struct passer *back; /* near who came back last; NULL: nobody did */
     uint32_t orderly;    /* of them, that keep an order */
     uint16_t next, prev; /* gates that hold somebody; a list */
     bool due;            /* is on the list of gates to be looked at */

@@ -5,6 +5,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/support_run.h"
 
@@ -389,6 +390,44 @@ START_TEST(test_a_full_gate)
 }
 END_TEST
 
+#define CROWD 30011 /* a prime: each has a place of its own below */
+
+/* One of a crowd, somewhere in memory, as errands are. */
+static struct guest *one_of(char *crowd, int i)
+{
+    return (struct guest *)(void *)(crowd + (size_t)(i * 7919LL % CROWD) * 512);
+}
+
+/* All who have passed come back behind one another, nearly in order, while one
+ * who came later is held: each finds its place without a walk past all, which
+ * would take a minute. */
+START_TEST(test_a_crowd_comes_back)
+{
+    char *crowd = calloc(CROWD, 512);
+    ck_assert_ptr_nonnull(crowd);
+    for (int i = 0; i < CROWD; i++) {
+        struct guest *g = one_of(crowd, i);
+        *g = (struct guest){.ask = TURNSTILE_NOWHERE};
+        g->passer.slot = 7;
+        if (i + 1 == CROWD)
+            turnstile_again(turnstile, &one_of(crowd, 0)->passer, 0);
+        ck_assert_int_eq(turnstile_enter(turnstile, &g->passer), ERR_OK);
+        gone_count = 0;
+    }
+    clock_t begin = clock();
+    for (int i = 0; i < CROWD - 3; i++)
+        turnstile_again(turnstile, &one_of(crowd, (i ^ 1) + 1)->passer, 0);
+    turnstile_again(turnstile, &one_of(crowd, CROWD - 2)->passer, 0);
+    ck_assert_int_lt(clock() - begin, 5 * CLOCKS_PER_SEC);
+    ck_assert_uint_eq(turnstile->held, CROWD);
+    const struct passer *p = turnstile_any(turnstile);
+    for (int i = 0; i < CROWD; i++, p = p->next)
+        ck_assert_ptr_eq(p, one_of(crowd, i));
+    ck_assert_ptr_eq(p, turnstile_any(turnstile));
+    free(crowd);
+}
+END_TEST
+
 /* Of three that passed the second is told to wait, and the third is executed:
  * then the second is told of it, and who came after that one is not. */
 START_TEST(test_overtaken_ones_are_told)
@@ -491,6 +530,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_loose_ones_hold_up_nobody);
     tcase_add_test(t, test_one_that_does_not_go);
     tcase_add_test(t, test_a_full_gate);
+    tcase_add_test(t, test_a_crowd_comes_back);
     tcase_add_test(t, test_overtaken_ones_are_told);
     tcase_add_loop_test(t, test_order_holds_by_chance, 0, 8);
     suite_add_tcase(s, t);
