@@ -205,10 +205,10 @@ static void renew(struct conn_options *of, const struct conn_options *from)
 
 void routes_reload(struct routes *r)
 {
-    if (r->cluster == NULL)
-        return;
     struct side_pool *pools[] = {&r->dedicated, &r->control};
-    cluster_reload(r->cluster);
+    if (r->cluster != NULL)
+        cluster_reload(r->cluster);
+    /* Also of what was thought to be a cluster at first: see go_alone. */
     renew(&r->pubsub_options, r->options);
     for (size_t p = 0; p < 2; p++)
         for (uint32_t i = 0; i < pools[p]->used; i++)

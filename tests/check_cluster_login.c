@@ -1,5 +1,7 @@
 /* The ways into a cluster: which seeds are enough, credentials and TLS on every
  * node's connection, and servers that are no cluster. */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -231,6 +233,39 @@ START_TEST(test_auto_at_a_server_of_its_own)
 }
 END_TEST
 
+/* Subscriptions there, too, log in with what was read last. */
+START_TEST(test_auto_and_the_password_is_read_again)
+{
+    struct redis plain;
+    struct redis_link boss;
+    char uri[64], path[160], options[256];
+    static const char *const channels[] = {"news"};
+    if (!start_plain(&plain, uri, "redis"))
+        return;
+    redis_link_open(&boss, &plain);
+    snprintf(path, sizeof(path), "%s", support_path("password"));
+    snprintf(options, sizeof(options), "--cluster auto --password-file %s",
+             path);
+    support_write_file(AT_FDCWD, path, "first\n");
+    ck_assert_str_eq(redis_link_ask(&boss, "CONFIG SET requirepass first"),
+                     "+OK\r\n");
+    cluster_scene_open(uri, options);
+    ck_assert_str_eq(redis_link_ask(&boss, "CONFIG SET requirepass second"),
+                     "+OK\r\n");
+    support_write_file(AT_FDCWD, path, "second\n");
+    kill(manager.pid, SIGHUP);
+    ck_assert(UNTIL(e2e_logged(&manager, "reloaded")));
+    struct mqredis_error error = {.text = ""};
+    struct mqredis_stream *news =
+        mqredis_subscribe(mq, 1, channels, NULL, &error);
+    ck_assert_msg(news != NULL, "%s", error.text);
+    mqredis_stream_close(news);
+    redis_link_close(&boss);
+    cluster_scene_close();
+    redis_stop(&plain);
+}
+END_TEST
+
 /* A node of which a server of its own has the port now: the rest of the cluster
  * stays one. (Without replicas the map is asked for every second.) */
 START_TEST(test_an_impostor_ends_no_cluster)
@@ -293,6 +328,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, test_found_out_by_asking, 0, 2);
     tcase_add_loop_test(t, test_not_asked_for, 0, 2);
     tcase_add_test(t, test_auto_at_a_server_of_its_own);
+    tcase_add_test(t, test_auto_and_the_password_is_read_again);
     tcase_add_test(t, test_an_impostor_ends_no_cluster);
     tcase_add_test(t, test_no_cluster_is_said);
     return s;
