@@ -252,6 +252,17 @@ static enum err make_parents(struct channel *ch, const char *name,
     return ERR_OK;
 }
 
+static enum err open_shared_folder(const struct channel *ch, const char *name,
+                                   int *fd, struct err_text *why)
+{
+    *fd = openat(ch->dirfd, name,
+                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*fd < 0)
+        return err_say(why, ERR_SYS, "cannot open %s/%s: %s", ch->dir, name,
+                       strerror(errno));
+    return ERR_OK;
+}
+
 /* A folder in which every sender makes files for the manager alone. */
 static enum err make_shared_folder(const struct channel *ch, const char *name,
                                    int *fd, struct err_text *why)
@@ -259,11 +270,9 @@ static enum err make_shared_folder(const struct channel *ch, const char *name,
     if (mkdirat(ch->dirfd, name, 0700) < 0 && errno != EEXIST)
         return err_say(why, ERR_SYS, "cannot make %s/%s: %s", ch->dir, name,
                        strerror(errno));
-    *fd = openat(ch->dirfd, name,
-                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (*fd < 0)
-        return err_say(why, ERR_SYS, "cannot open %s/%s: %s", ch->dir, name,
-                       strerror(errno));
+    enum err e = open_shared_folder(ch, name, fd, why);
+    if (e != ERR_OK)
+        return e;
     /* setgid: what another user (a member, root) makes belongs to the
      * manager's own group, so that the manager may use it; sticky: a member
      * can't remove another's; no reading: nor see its name. The folder may
@@ -273,6 +282,46 @@ static enum err make_shared_folder(const struct channel *ch, const char *name,
         return err_say(why, ERR_SYS, "cannot set the mode of %s/%s: %s",
                        ch->dir, name, strerror(errno));
     return ERR_OK;
+}
+
+static enum err check_owner(const struct channel *ch, struct err_text *why)
+{
+    if (ch->owner == ch->user)
+        return ERR_OK;
+    return err_say(why, ERR_DENIED,
+                   "channel '%s': folder %s belongs to uid %u: choose another "
+                   "--channel, or set MQREDIS_DIR",
+                   ch->name, ch->dir, (unsigned)ch->owner);
+}
+
+/* The group that may send, as the folder shows it. */
+static gid_t group_of(const struct channel *ch)
+{
+    struct stat st;
+    return fstat(ch->dirfd, &st) == 0 && (st.st_mode & S_IXGRP)
+               ? st.st_gid
+               : CHANNEL_NO_GROUP;
+}
+
+enum err channel_join(struct channel *ch, const char *name,
+                      struct err_text *why)
+{
+    enum channel_place place;
+    channel_blank(ch, name);
+    enum err e = locate(name, ch->user, ch->dir, &place, why);
+    if (e == ERR_OK)
+        e = open_folder(ch, place, why);
+    if (e == ERR_OK)
+        e = check_owner(ch, why);
+    if (e == ERR_OK)
+        e = open_shared_folder(ch, "reply", &ch->reply_fd, why);
+    if (e == ERR_OK)
+        e = open_shared_folder(ch, "payload", &ch->payload_fd, why);
+    if (e == ERR_OK)
+        ch->group = group_of(ch);
+    else
+        channel_close(ch);
+    return e;
 }
 
 enum err channel_create(struct channel *ch, const char *name, gid_t group,
@@ -285,11 +334,8 @@ enum err channel_create(struct channel *ch, const char *name, gid_t group,
         e = make_parents(ch, name, &place, why);
     if (e == ERR_OK)
         e = open_folder(ch, place, why);
-    if (e == ERR_OK && ch->owner != ch->user)
-        e = err_say(why, ERR_DENIED,
-                    "channel '%s': folder %s belongs to uid %u: choose another "
-                    "--channel, or set MQREDIS_DIR",
-                    ch->name, ch->dir, (unsigned)ch->owner);
+    if (e == ERR_OK)
+        e = check_owner(ch, why);
     if (e == ERR_OK) {
         ch->group = group;
         if ((group != CHANNEL_NO_GROUP && chown(ch->dir, (uid_t)-1, group)) ||

@@ -75,6 +75,11 @@ MUST_CHECK enum err channel_open(struct channel *ch, const char *name,
 MUST_CHECK enum err channel_create(struct channel *ch, const char *name,
                                    gid_t group, struct err_text *why);
 
+/* Opens an existing folder as its owner does, and changes nothing of it: the
+ * group is the one that it has. */
+MUST_CHECK enum err channel_join(struct channel *ch, const char *name,
+                                 struct err_text *why);
+
 /* Takes back the folder that channel_create made, for a start that came no
  * further and has no lock: not if it was there before, or has become another
  * manager's. */

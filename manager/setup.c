@@ -111,6 +111,10 @@ static enum err take_channel(struct manager *m, const struct options *o,
 /* Or as the successor of the one that serves it now. */
 static enum err join_channel(struct manager *m, pid_t old, struct err_text *why)
 {
+    if (m->options->group != CHANNEL_NO_GROUP &&
+        m->options->group != m->channel.group)
+        log_warn("takeover: --group is not obeyed, the channel stays as the "
+                 "old manager made it: start without --takeover to change it");
     takeover_begin(&m->takeover, old,
                    clock_deadline((int64_t)m->options->connect_timeout_ms));
     return mpsc_inherit(&m->rx, &m->channel, why);
@@ -244,14 +248,15 @@ static enum err enter_channel(struct manager *m, int *exit_status,
 {
     const struct options *o = m->options;
     pid_t holder;
+    if (o->takeover && channel_join(&m->channel, o->channel, why) == ERR_OK) {
+        if (channel_locked(&m->channel, &holder))
+            return join_channel(m, holder, why);
+        channel_close(&m->channel);
+    }
     enum err e = channel_create(&m->channel, o->channel, o->group, why);
     if (e == ERR_INVALID)
         *exit_status = EX_USAGE;
-    if (e != ERR_OK)
-        return e;
-    if (o->takeover && channel_locked(&m->channel, &holder))
-        return join_channel(m, holder, why);
-    return take_channel(m, o, exit_status, why);
+    return e == ERR_OK ? take_channel(m, o, exit_status, why) : e;
 }
 
 static enum err start(struct manager *m, int *exit_status, struct err_text *why)

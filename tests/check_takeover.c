@@ -154,6 +154,84 @@ START_TEST(test_a_successor_without_redis_leaves_the_old_one)
 }
 END_TEST
 
+#define GROUP 1 /* any but our own */
+
+/* False: nothing can be given to it here. */
+static bool group_is_known(void)
+{
+    int fd = open(support_path("given"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    bool given = fchown(fd, (uid_t)-1, GROUP) == 0;
+    close(fd);
+    if (!given)
+        support_skip("--group", "takes root who may give files away");
+    return given;
+}
+
+static void look_at_modes(const struct e2e_manager *m, mode_t modes[3],
+                          gid_t *group)
+{
+    static const char *const entries[] = {"", "reply", "payload"};
+    for (int i = 0; i < 3; i++) {
+        char path[256];
+        struct stat st;
+        snprintf(path, sizeof(path), "%s/%s/%s", support_scratch(), m->channel,
+                 entries[i]);
+        ck_assert_int_eq(stat(path, &st), 0);
+        modes[i] = st.st_mode & 07777;
+        if (i == 0)
+            *group = st.st_gid;
+    }
+}
+
+/* Members may go on sending to a successor with other options. */
+START_TEST(test_the_group_stays)
+{
+    mode_t before[3], after[3];
+    gid_t group, then;
+    char option[32];
+    if (!group_is_known())
+        return;
+    snprintf(option, sizeof(option), "--group %d", GROUP);
+    e2e_start(&redis, &old, _i, option);
+    look_at_modes(&old, before, &group);
+    ck_assert_int_eq(before[0], 0710);
+    e2e_manager_start(&new, old.channel, e2e_uri(&redis), "--takeover");
+    step_up();
+    look_at_modes(&old, after, &then);
+    ck_assert_mem_eq(before, after, sizeof(before));
+    ck_assert_uint_eq(group, then);
+    struct stat st;
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s/status", support_scratch(),
+             old.channel);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 07777, 0640);
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
+/* Nor is a channel opened to others that was its owner's alone. */
+START_TEST(test_no_group_comes)
+{
+    mode_t before[3], after[3];
+    gid_t group, then;
+    char option[48];
+    if (!group_is_known())
+        return;
+    snprintf(option, sizeof(option), "--takeover --group %d", GROUP);
+    e2e_start(&redis, &old, _i, NULL);
+    look_at_modes(&old, before, &group);
+    ck_assert_int_eq(before[0], 0700);
+    e2e_manager_start(&new, old.channel, e2e_uri(&redis), option);
+    ck_assert(e2e_logged(&new, "--group is not obeyed"));
+    step_up();
+    look_at_modes(&old, after, &then);
+    ck_assert_mem_eq(before, after, sizeof(before));
+    ck_assert_int_eq(e2e_manager_stop(&old), 0);
+}
+END_TEST
+
 /* A command that blocks stays with the old manager until it is answered. */
 START_TEST(test_a_blocked_command_survives)
 {
@@ -390,6 +468,8 @@ static Suite *suite(void)
     e2e_add(t, test_takeover_of_nobody_is_a_start);
     e2e_add(t, test_a_successor_without_redis_leaves_the_old_one);
     e2e_add(t, test_a_blocked_command_survives);
+    e2e_add(t, test_the_group_stays);
+    e2e_add(t, test_no_group_comes);
     e2e_add(t, test_two_at_once);
     e2e_add(t, test_a_killed_one_leaves_no_state);
     e2e_add(t, test_the_old_one_is_killed);
