@@ -254,8 +254,9 @@ static void end_with_everything_killed(const pid_t *pids, bool guardian)
     char channel[sizeof(manager.channel)];
     strcpy(channel, manager.channel);
     if (guardian)
-        kill(manager.guardian, SIGKILL);
-    e2e_manager_kill(&manager);
+        e2e_manager_kill_both(&manager);
+    else
+        e2e_manager_kill(&manager);
     kill_all(pids);
     ck_assert(e2e_guardian_gone(&manager));
     e2e_manager_start(&manager, channel, e2e_uri(&redis), NULL);

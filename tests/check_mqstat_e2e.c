@@ -274,8 +274,7 @@ START_TEST(test_a_killed_manager_and_the_doctor)
     struct e2e_redis r;
     struct e2e_manager m;
     e2e_start(&r, &m, _i, NULL);
-    kill(m.guardian, SIGKILL);
-    e2e_manager_kill(&m);
+    e2e_manager_kill_both(&m);
     ck_assert(e2e_guardian_gone(&m));
     mqstat("--wait", "died", m.channel, NULL);
     ENDED(0);

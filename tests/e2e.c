@@ -308,6 +308,13 @@ void e2e_manager_kill(struct e2e_manager *m)
     m->pid = 0;
 }
 
+void e2e_manager_kill_both(struct e2e_manager *m)
+{
+    support_stop(m->pid);
+    kill(m->guardian, SIGKILL);
+    e2e_manager_kill(m);
+}
+
 int e2e_manager_stop(struct e2e_manager *m)
 {
     kill(m->pid, SIGTERM);

@@ -93,6 +93,9 @@ void e2e_start(struct e2e_redis *r, struct e2e_manager *m, int kind,
 /* SIGKILL to the manager alone. Reaped. */
 void e2e_manager_kill(struct e2e_manager *m);
 
+/* To the manager and its guardian at once: it forks no other one in between. */
+void e2e_manager_kill_both(struct e2e_manager *m);
+
 /* SIGTERM, and its exit status. */
 int e2e_manager_stop(struct e2e_manager *m);
 
