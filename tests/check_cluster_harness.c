@@ -14,7 +14,7 @@ START_TEST(test_slots_are_those_of_the_server)
     static const char *const keys[] = {
         "a",       "foo",    "{user1000}.following", "foo{}{bar}", "foo{{bar}}",
         "foo{bar", "{}left", "foo{bar}{zap}",        "t123"};
-    if (!cluster_scene_nodes(0, 1000, NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         const char *reply =
@@ -35,7 +35,7 @@ END_TEST
 
 START_TEST(test_slot_moves_with_its_keys)
 {
-    if (!cluster_scene_nodes(0, 1000, NULL))
+    if (!cluster_scene_nodes(0, SCENE_PATIENT_MS, NULL))
         return;
     const char *tag = redis_cluster_word(&cluster, 0, 0);
     unsigned slot = redis_cluster_slot(tag);

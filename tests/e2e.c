@@ -382,7 +382,8 @@ void e2e_run(struct e2e_output *out, const char *const argv[])
         struct pollfd p = {.fd = fds[0], .events = POLLIN};
         size_t room = sizeof(out->text) - 1 - out->len;
         ssize_t n = 0;
-        if (poll(&p, 1, (int)support_wait_ms()) > 0 && room > 0)
+        /* Some say nothing before their end. */
+        if (poll(&p, 1, (int)(3 * support_wait_ms())) > 0 && room > 0)
             n = read(fds[0], out->text + out->len, room);
         if (n <= 0)
             break;

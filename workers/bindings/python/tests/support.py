@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -47,6 +48,19 @@ def until(condition):
             return False
         time.sleep(0.005)
     return True
+
+
+def once_blocked(redis, action):
+    """Runs action() in a thread of its own, once Redis has a client that waits for
+    an element: who asks for one is in the middle of it then."""
+
+    def work():
+        if until(lambda: b"blocked_clients:0" not in redis("INFO", "clients")):
+            action()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
 
 
 def say_figure(text):

@@ -295,10 +295,12 @@ class Aio(support.HostCase):
                 async with mqredis.AsyncMqredis(host.channel) as aio:
                     await aio.set("k", "v")
                     blocked = asyncio.ensure_future(aio.command("BLPOP", "l", 0))
-                    await asyncio.sleep(0.1)
-                    host.kill_manager()
+                    redis = host.connect()
+                    thread = support.once_blocked(redis, host.kill_manager)
                     with self.assertRaises(mqredis.Lost):
                         await blocked
+                    thread.join()
+                    redis.close()
                     with self.assertRaises((mqredis.Unavailable, mqredis.Lost)):
                         await aio.get("k")
                     host.start_manager()

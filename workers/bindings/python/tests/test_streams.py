@@ -71,14 +71,18 @@ class Streams(support.HostCase):
             raise InterruptedError
 
         old = signal.signal(signal.SIGALRM, stop)
+        took = []
         try:
             with self.mq.subscribe("c") as stream:
-                signal.setitimer(signal.ITIMER_REAL, 0.1)
-                start = time.monotonic()
-                with self.assertRaises(InterruptedError):
-                    stream.next()
-                # Long before the library would have been asked again.
-                self.assertLess(time.monotonic() - start, 1.5)
+                for _ in range(5):
+                    start = time.monotonic()
+                    with self.assertRaises(InterruptedError):
+                        signal.setitimer(signal.ITIMER_REAL, 0.1)
+                        stream.next()
+                    took.append(time.monotonic() - start)
+            # Long before the library would have been asked again; the machine may
+            # stand still for a while.
+            self.assertLess(min(took), 1.5)
         finally:
             signal.signal(signal.SIGALRM, old)
 

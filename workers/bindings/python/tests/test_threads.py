@@ -72,7 +72,7 @@ class Threads(support.HostCase):
             self.assertEqual((mq._users, mq._leftover), ([], []))
 
     def test_closed_under_a_blocked_call(self):
-        mq = self.host.open(timeout=0.5)
+        mq = self.host.open(timeout=3)
         ended = []
 
         def work():
