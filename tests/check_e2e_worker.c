@@ -61,7 +61,7 @@ START_TEST(test_worker_waits_for_a_manager)
     char name[48], path[256];
     snprintf(name, sizeof(name), "%s", support_name());
     snprintf(path, sizeof(path), "%s", support_path("waited"));
-    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    int fd = open(path, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600);
     ck_assert_int_ge(fd, 0);
     const char *const argv[] = {"mqredis-worker", "-c",   name,    "--wait",
                                 "20000",          "ECHO", "hello", NULL};
