@@ -86,17 +86,20 @@ START_TEST(test_held_commands_are_bounded)
     int ends[MQREDIS_SYSTEM + 1] = {0};
     for (int i = 0; i < SENT; i++)
         ends[lib_status(mqredis_wait(q[i]))]++;
+    /* The library waits little longer than the deadline to be told: then they
+     * are lost for it, but not in the manager's books. */
+    ck_assert(UNTIL(e2e_balanced(&manager)));
+    int held = ends[MQREDIS_EXPIRED] + ends[MQREDIS_LOST];
     e2e_figure(
         E2E_REDIS,
         "%d commands for a dead master, 64 in flight at most: %d held "
         "to their deadlines, %d unavailable at once; the others' slowest "
         "took %.1f ms",
-        SENT, ends[MQREDIS_EXPIRED], ends[MQREDIS_UNAVAILABLE],
-        (double)slowest / 1e6);
+        SENT, held, ends[MQREDIS_UNAVAILABLE], (double)slowest / 1e6);
     ck_assert_int_eq(ends[MQREDIS_OK], 0);
-    ck_assert_int_eq(ends[MQREDIS_LOST], 0);
-    ck_assert_int_le(ends[MQREDIS_EXPIRED], IN_FLIGHT);
-    ck_assert_int_gt(ends[MQREDIS_EXPIRED], 0);
+    ck_assert_uint_eq(e2e_counter(&manager, COUNTER_lost), 0);
+    ck_assert_int_le(held, IN_FLIGHT);
+    ck_assert_int_gt(held, 0);
     ck_assert_int_gt(ends[MQREDIS_UNAVAILABLE], 0);
     mqredis_close(other);
     cluster_scene_end();

@@ -122,10 +122,7 @@ START_TEST(test_tryagain_ends_at_the_deadline)
     ck_assert_int_eq(redis_cluster_move_keys(&cluster, slot, 0, 1, 1), 1);
     mqredis_set_timeout(mq, 300);
     uint64_t t0 = clock_ns();
-    struct mqredis_reply *r =
-        mqredis_command(mq, "MSETNX {%s}a 1 {%s}b 2", tag, tag);
-    ck_assert_msg(r->status == MQREDIS_EXPIRED, "%s", lib_text(r));
-    mqredis_free(r);
+    LIB_EXPIRES(mqredis_command(mq, "MSETNX {%s}a 1 {%s}b 2", tag, tag));
     ck_assert_uint_ge(clock_ns() - t0, 290 * NS_PER_MS);
     mqredis_set_timeout(mq, SCENE_TIMEOUT_MS);
     while (redis_cluster_move_keys(&cluster, slot, 0, 1, 10) > 0)

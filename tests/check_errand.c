@@ -107,16 +107,15 @@ START_TEST(test_moved_to_nobody)
     fake_cluster_says(&nodes, 1, "+at last\r\n");
     EXPECT(mqredis_command(mq, "GET " KEY), "at last");
     /* For ever: until the deadline, and other slots go on. */
+    char moved[64];
+    snprintf(moved, sizeof(moved), "-MOVED %d 127.0.0.1:%d\r\n", SLOT, closed);
     fake_cluster_calm(&nodes);
-    fake_cluster_says(&nodes, 1, "-MOVED %d 127.0.0.1:%d\r\n", SLOT, closed);
-    mqredis_set_timeout(mq, 1000);
+    fake_cluster_says(&nodes, 1, "%s", moved);
     struct mqredis_request *q = mqredis_submit(mq, "GET " KEY);
     mqredis_flush(mq);
-    mqredis_set_timeout(mq, FAKE_TIMEOUT_MS);
     EXPECT(mqredis_command(mq, "GET bar"), "node 0");
-    struct mqredis_reply *r = mqredis_wait(q);
-    ck_assert_msg(r->status == MQREDIS_EXPIRED, "%s", lib_text(r));
-    mqredis_free(r);
+    mqredis_cancel(q);
+    mqredis_free(runs_out("GET " KEY, 1000, moved));
     ck_assert_uint_le(asked(1), 17);
     fake_cluster_calm(&nodes);
     EXPECT(mqredis_command(mq, "GET " KEY), "node 1");
@@ -257,12 +256,9 @@ START_TEST(test_ask_nobody)
     if (_i == 0) {
         fake_cluster_says(&nodes, 1, "+at last\r\n");
         EXPECT(mqredis_command(mq, "GET " KEY), "at last");
-        fake_cluster_calm(&nodes);
-        fake_cluster_says(&nodes, 1, "-ASK %d 127.0.0.1:%d\r\n", SLOT, closed);
-        mqredis_set_timeout(mq, 2500);
-        struct mqredis_reply *r = timed("GET " KEY, 2400);
-        ck_assert_msg(r->status == MQREDIS_EXPIRED, "%s", lib_text(r));
-        mqredis_free(r);
+        char ask[64];
+        snprintf(ask, sizeof(ask), "-ASK %d 127.0.0.1:%d\r\n", SLOT, closed);
+        mqredis_free(runs_out("GET " KEY, 2500, ask));
         ck_assert_uint_gt(asked(1), 3);
         ck_assert_uint_le(asked(1), 45);
     }
@@ -274,7 +270,6 @@ START_TEST(test_ask_nobody)
         mqredis_free(r);
         ck_assert_uint_eq(asked(1), i + 1);
     }
-    mqredis_set_timeout(mq, FAKE_TIMEOUT_MS);
     assert_serves();
     fake_scene_end();
 }
@@ -285,16 +280,11 @@ END_TEST
 START_TEST(test_tryagain_for_ever)
 {
     fake_scene_begin(2, NULL);
-    fake_cluster_says(&nodes, 1, "-TRYAGAIN Multiple keys request\r\n");
-    mqredis_set_timeout(mq, 2500);
-    struct mqredis_reply *r = timed("MGET {" KEY "}1 {" KEY "}2", 2400);
-    ck_assert_msg(r->status == MQREDIS_EXPIRED && r->str[0] != '\0', "%s",
-                  lib_text(r));
-    mqredis_free(r);
+    mqredis_free(runs_out("MGET {" KEY "}1 {" KEY "}2", 2500,
+                          "-TRYAGAIN Multiple keys request\r\n"));
     /* After 2 ms, 4, 8 ... 200, and at least the half of that. */
     ck_assert_uint_gt(asked(1), 3);
     ck_assert_uint_le(asked(1), 37);
-    mqredis_set_timeout(mq, FAKE_TIMEOUT_MS);
     assert_serves();
     fake_scene_end();
 }
@@ -308,13 +298,8 @@ START_TEST(test_clusterdown_passes)
     fake_cluster_says(&nodes, 1, "+at last\r\n");
     EXPECT(mqredis_command(mq, "GET " KEY), "at last");
     ck_assert_uint_eq(e2e_counter(&manager, COUNTER_clusterdown), 3);
-    fake_cluster_calm(&nodes);
-    fake_cluster_says(&nodes, 1, "-CLUSTERDOWN The cluster is down\r\n");
-    mqredis_set_timeout(mq, 500);
-    struct mqredis_reply *r = timed("GET " KEY, 400);
-    ck_assert_msg(r->status == MQREDIS_EXPIRED, "%s", lib_text(r));
-    mqredis_free(r);
-    mqredis_set_timeout(mq, FAKE_TIMEOUT_MS);
+    mqredis_free(
+        runs_out("GET " KEY, 500, "-CLUSTERDOWN The cluster is down\r\n"));
     assert_serves();
     fake_scene_end();
 }

@@ -47,6 +47,26 @@ struct mqredis_reply *timed(const char *command, int64_t least_ms)
     return r;
 }
 
+struct mqredis_reply *runs_out(const char *command, int64_t timeout_ms,
+                               const char *says)
+{
+    struct mqredis_reply *r = NULL;
+    mqredis_set_timeout(mq, timeout_ms);
+    for (int i = 0; i < 10 && (r == NULL || r->status == MQREDIS_LOST); i++) {
+        mqredis_free(r);
+        ck_assert(UNTIL(e2e_balanced(&manager)));
+        if (says != NULL) {
+            fake_cluster_calm(&nodes);
+            fake_cluster_says(&nodes, 1, "%s", says);
+        }
+        r = timed(command, timeout_ms);
+    }
+    mqredis_set_timeout(mq, FAKE_TIMEOUT_MS);
+    ck_assert_msg(r->status == MQREDIS_EXPIRED && r->str[0] != '\0', "%s: %s",
+                  command, lib_text(r));
+    return r;
+}
+
 void assert_serves(void)
 {
     fake_cluster_calm(&nodes);

@@ -42,6 +42,13 @@ unsigned asked(int node);
  * by far. */
 struct mqredis_reply *timed(const char *command, int64_t least_ms);
 
+/* The reply to a command whose time (so much, from now on the handle's again)
+ * runs out, while node 1 says this to all (NULL: whatever it says already). The
+ * library waits little longer than that for the manager's word about it: where
+ * that came too late it is tried again, with the books as they were before. */
+struct mqredis_reply *runs_out(const char *command, int64_t timeout_ms,
+                               const char *says);
+
 /* Nothing is left of what went before: in that slot, or at another node. */
 void assert_serves(void);
 
