@@ -227,6 +227,6 @@ void errand_overtaken_within(struct errand *e)
     buffer_release(&mentions);
     for (uint32_t i = 0; i < e->count; i++)
         if (e->items[i].state == ITEM_BARRED ||
-            (e->items[i].state == ITEM_DUE && i < before))
+            (i < before && e->items[i].state == ITEM_DUE))
             settle_all_of(e, i);
 }

@@ -257,7 +257,7 @@ START_TEST(test_follows_the_window)
     size_t from = t->len;
     ck_assert(terminal_shows(t, from, "live"));
     /* The frame that was drawn in between may be of the old width. */
-    const char *last;
+    const char *last = t->text;
     ck_assert(UNTIL((terminal_read(t), frames(t->text + from, &last) >= 3)));
     assert_narrow(last, 30);
     struct winsize tiny = {.ws_col = 1, .ws_row = 1};
