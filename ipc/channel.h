@@ -91,7 +91,7 @@ void channel_close(struct channel *ch);
  * `wait_ms` (a dying manager's guardian holds it for some milliseconds).
  * ERR_ABSENT: the folder is gone, removed by a manager that ended just now.
  * ERR_BUSY: another one lives, *holder is the pid it wrote (0: unreadable).
- * ERR_SYS: a disk that has no room for the pid, too; an empty file does not stay.
+ * ERR_SYS: a disk that has no room for the pid, too; then no file stays.
  * The lock lasts until the last duplicate of *lock_fd (fork!) is closed. */
 MUST_CHECK enum err channel_lock(const struct channel *ch, pid_t pid,
                                  int wait_ms, int *lock_fd, pid_t *holder,
