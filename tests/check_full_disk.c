@@ -123,11 +123,7 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("full_disk");
-    TCase *t = tcase_create("full_disk");
-    suite_add_tcase(s, t);
-    tcase_add_unchecked_fixture(t, support_scratch_setup,
-                                support_scratch_teardown);
-    tcase_set_timeout(t, 60);
+    TCase *t = support_case(s, "full_disk", 60);
     tcase_add_test(t, test_no_room_for_bytes);
     tcase_add_test(t, test_no_room_for_names);
     tcase_add_test(t, test_a_folder_that_was_there_stays);
