@@ -13,9 +13,10 @@
  *
  * Whom to believe: an event, at once. An answer, at once while the master is in
  * doubt (the connection is down, or it is a replica); while it serves, a second
- * answer must say the same, for one sentinel may have been cut off from the
- * others. Sentinels that have not heard yet still name the master that was left
- * a moment ago: that is passed over for a while.
+ * answer must say the same, of another sentinel if one answers, for the first
+ * may have been cut off from the others. Sentinels that have not heard yet
+ * still name the master that was left a moment ago: that is passed over for a
+ * while.
  *
  * Nothing here ends: without any sentinel the last known master is used.
  */
