@@ -170,7 +170,7 @@ bool errand_over(struct errand *e)
  * there because that of its lane is away. Two connections keep no order, so
  * that who is on the other way waits until the gate is empty. */
 #define WAYS 2
-static_assert(NODES_MAX * WAYS < TURNSTILE_NOWHERE, "a target is 16 bits");
+static_assert(NODES_MAX * WAYS <= TURNSTILE_TARGETS, "all have a number");
 
 static uint16_t way_to(const struct errand *e, const struct node *node)
 {

@@ -114,6 +114,13 @@ static bool share_a_key(struct errand *held, struct errand *by)
     return meet(&x, &y);
 }
 
+bool errand_has_keys(const struct errand *e)
+{
+    struct keys keys;
+    find_keys(e, WHICH_ALL, &keys);
+    return keys.count > 1 || keys.more;
+}
+
 #define OVERTAKEN                                                              \
     "the cluster could not execute it at first, and has executed a later "     \
     "command on its key meanwhile; it was not executed"

@@ -92,6 +92,8 @@ static bool follow(struct errand *e, const struct redirection *r)
     if (r->kind == REDIRECT_ASK) {
         status_count(c->answers->status, COUNTER_ask, 1);
         e->ask = node->number;
+        /* There it is told TRYAGAIN if not all of its keys have come. */
+        e->passer.alone = e->passer.alone || errand_has_keys(e);
         return true;
     }
     status_count(c->answers->status, COUNTER_moved, 1);
@@ -153,6 +155,7 @@ static bool obey(struct errand *e, const struct taken *part)
         if (!may_wait(e))
             return false;
         status_count(status, COUNTER_tryagain, 1);
+        e->passer.alone = true; /* it may well be told so again */
         break;
     case REDIRECT_CLUSTERDOWN:
         if (!c->options.base->keep_unsent)

@@ -14,6 +14,9 @@ static inline struct errand *errand_of(struct passer *p)
     return (struct errand *)((char *)p - offsetof(struct errand, passer));
 }
 
+/* Whether it has more keys than one, or may have. */
+bool errand_has_keys(const struct errand *e);
+
 /* For the turnstile: see there. */
 void errand_overtaken(void *context, struct passer *held, struct passer *by);
 

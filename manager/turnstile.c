@@ -118,7 +118,8 @@ struct passer *turnstile_any(const struct turnstile *t)
 static bool fits(const struct gate *g, const struct passer *p, uint16_t target)
 {
     return p->loose || g->inside == 0 ||
-           (g->at == target && g->inside < GATE_INSIDE_MAX);
+           (g->at == target && g->inside < GATE_INSIDE_MAX && !g->alone &&
+            !p->alone);
 }
 
 static void pass(struct turnstile *t, struct gate *g, struct passer *p,
@@ -126,7 +127,8 @@ static void pass(struct turnstile *t, struct gate *g, struct passer *p,
 {
     if (!p->loose) {
         g->inside++;
-        g->at = target;
+        g->at = target & (TURNSTILE_TARGETS - 1U);
+        g->alone = p->alone;
         p->counted = true;
     }
     t->ops->go(t->context, p, target);

@@ -7,8 +7,9 @@
  * TRYAGAIN, a connection that broke before it was written), or can't be sent
  * now, the slot's gate closes: who comes later is held, in the order of coming.
  * When all that had passed are back, the longest row of held ones that have one
- * and the same target goes, and so on until none is held. Loose ones, which
- * keep no order, hold up nobody else.
+ * and the same target goes, and so on until none is held. One that may not get
+ * through at its next try, either, goes alone: who is sent behind it could be
+ * executed without it. Loose ones, which keep no order, hold up nobody else.
  *
  *      slot 7:   passed, at node 2          held, in the order of coming
  *               [ 14 ] [ 17 ]               ( 15 > 3 ) ( 18 ) ( 19 )
@@ -30,6 +31,8 @@
 /* One more gate than there are slots: for commands without keys. */
 #define TURNSTILE_KEYLESS SLOTS
 #define TURNSTILE_NOWHERE UINT16_MAX
+/* Targets are below that. */
+#define TURNSTILE_TARGETS 0x8000U
 
 /* Embedded by what passes. */
 struct passer {
@@ -39,6 +42,8 @@ struct passer {
     size_t bytes;               /* that it keeps */
     uint16_t slot;              /* or TURNSTILE_KEYLESS */
     bool loose;                 /* keeps no order: it is never counted */
+    bool alone;                 /* passes when nobody is inside, and nobody with
+                                   it; not of loose ones */
     bool held, counted;
     bool orderly; /* it was not loose when it was held */
 };
@@ -59,7 +64,8 @@ struct turnstile_ops {
 /* All that passing needs: keys are anywhere, and what is small stays in the
  * processor's caches. */
 struct gate {
-    uint16_t at;          /* where those are that are inside */
+    uint16_t at : 15;     /* where those are that are inside */
+    uint16_t alone : 1;   /* who is inside wants to be that */
     uint16_t inside : 15; /* passed and not back; at most GATE_INSIDE_MAX */
     uint16_t closed : 1;  /* somebody is held */
 };

@@ -342,8 +342,12 @@ START_TEST(test_bad_names_are_refused_at_once)
     ck_assert_int_eq(why.status, MQREDIS_INVALID);
     ck_assert_ptr_nonnull(strstr(why.text, "no good"));
     ck_assert_ptr_null(mqredis_open("no good", NULL));
-    /* What is no name is the default one; of a path the last part is told. */
-    struct mqredis *mq = mqredis_open("", &why);
+    ck_assert_ptr_null(mqredis_open("", &why));
+    ck_assert_int_eq(why.status, MQREDIS_INVALID);
+    /* Where none is named it is the default one; of a path the last part is
+     * told. */
+    ck_assert_int_eq(setenv("MQREDIS_CHANNEL", "", 1), 0);
+    struct mqredis *mq = mqredis_open(NULL, &why);
     struct mqredis_reply *r = mqredis_get(mq, "k");
     ck_assert_ptr_nonnull(strstr(r->str, "channel 'default'"));
     mqredis_free(r);

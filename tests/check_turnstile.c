@@ -450,6 +450,47 @@ START_TEST(test_overtaken_ones_are_told)
 }
 END_TEST
 
+/* One that may be told to wait again goes alone, the first time and each other
+ * one, whoever has come meanwhile. */
+START_TEST(test_who_wants_to_be_alone)
+{
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(enter(i, 7), ERR_OK);
+    gone_count = 0;
+    guests[1].passer.alone = true;
+    again(1, 0);
+    ck_assert_int_eq(enter(3, 7), ERR_OK);
+    leave(0);
+    (void)turnstile_turn(turnstile, 1);
+    ck_assert_int_eq(gone_count, 0); /* one is inside */
+    leave(2);
+    (void)turnstile_turn(turnstile, 2);
+    WENT(0, 1);
+    ck_assert_int_eq(enter(4, 7), ERR_OK);
+    (void)turnstile_turn(turnstile, 3);
+    ck_assert_int_eq(gone_count, 0);
+    again(1, 0);
+    (void)turnstile_turn(turnstile, 4);
+    WENT(0, 1);
+    leave(1);
+    (void)turnstile_turn(turnstile, 5);
+    WENT(0, 3, 4);
+    /* Nobody is held, and it is alone all the same. */
+    guests[5].passer.alone = true;
+    ck_assert_int_eq(enter(5, 7), ERR_OK);
+    ck_assert_int_eq(gone_count, 0);
+    leave(3);
+    leave(4);
+    (void)turnstile_turn(turnstile, 6);
+    WENT(0, 5);
+    ck_assert_int_eq(enter(6, 7), ERR_OK);
+    ck_assert_int_eq(gone_count, 0);
+    leave(5);
+    (void)turnstile_turn(turnstile, 7);
+    WENT(0, 6);
+}
+END_TEST
+
 /* Chance: four slots, three nodes, and everything that can happen to them; `go`
  * looks at the order. */
 START_TEST(test_order_holds_by_chance)
@@ -532,6 +573,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_a_full_gate);
     tcase_add_test(t, test_a_crowd_comes_back);
     tcase_add_test(t, test_overtaken_ones_are_told);
+    tcase_add_test(t, test_who_wants_to_be_alone);
     tcase_add_loop_test(t, test_order_holds_by_chance, 0, 8);
     suite_add_tcase(s, t);
     return s;

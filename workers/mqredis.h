@@ -144,9 +144,10 @@ struct mqredis;
 
 /*
  * Opens a channel: a name, or a path with a slash; NULL: $MQREDIS_CHANNEL, else
- * "default"; "" is none. Joins it as a sender if a manager serves it. If none does, that is
- * no error here: the first command says so, or mqredis_wait_ready waits for
- * one. Managers may come and go while the handle is open.
+ * "default"; "" is a bad name. Joins it as a sender if a manager serves it. If
+ * none does, that is no error here: the first command says so, or
+ * mqredis_wait_ready waits for one. Managers may come and go while the handle
+ * is open.
  * NULL with *error (which may be NULL) filled: a bad name, no permission, out
  * of memory or descriptors. Never sleeps. Freed by mqredis_close.
  */
