@@ -241,7 +241,7 @@ START_TEST(test_descriptor_tells_deadlines_and_death)
     e2e_start(&r, &m, _i, NULL);
     struct mqredis *mq = lib_open(&m);
     int fd = mqredis_fd(mq);
-    mqredis_set_timeout(mq, 150);
+    mqredis_set_timeout(mq, 1500); /* enough to be sent to Redis */
     struct mqredis_request *q = mqredis_submit(mq, "BLPOP list 0");
     ck_assert_ptr_eq(next_by_fd(mq, fd), q);
     ck_assert_int_eq(lib_status(mqredis_wait(q)), MQREDIS_LOST);
