@@ -138,7 +138,7 @@ static bool attributes(mqd_t mq, long *capacity, size_t *msgsize)
 
 /* Room in RLIMIT_MSGQUEUE may be taken for a moment only: by `mqstat --doctor`,
  * which tries it, or by a manager that is just ending. */
-#define ROOM_TRIES 15
+#define ROOM_TRIES 50
 #define ROOM_PAUSE_NS (20 * NS_PER_MS)
 
 static mqd_t make_queue(const char *name, const struct mpsc_config *c)

@@ -52,7 +52,7 @@ struct mpsc_receiver {
  * would stay charged to the user), then `receiver`, so that senders see us.
  * What an earlier epoch left in the queue is still there: its messages carry
  * the old epoch. Where there is no room for a queue it waits for some, up to
- * 0.3 s. `note` gets a line when less than the wish was granted, and
+ * 1 s. `note` gets a line when less than the wish was granted, and
  * is empty otherwise. The caller holds the channel's lock.
  * ERR_INVALID: an exact wish was refused. ERR_LIMIT: the user's or the
  * namespace's budget of queues is used up. Each with a line and the remedy.
