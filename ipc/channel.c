@@ -165,14 +165,20 @@ static enum err open_folder(struct channel *ch, enum channel_place place,
     return e == ERR_OK ? channel_check_stranger(ch, &st, why) : e;
 }
 
-enum err channel_open(struct channel *ch, const char *name,
-                      struct err_text *why)
+/* The folder that a name stands for, of one that is there. */
+static enum err find_folder(struct channel *ch, const char *name,
+                            struct err_text *why)
 {
     enum channel_place place;
     channel_blank(ch, name);
     enum err e = locate(name, ch->user, ch->dir, &place, why);
-    if (e == ERR_OK)
-        e = open_folder(ch, place, why);
+    return e == ERR_OK ? open_folder(ch, place, why) : e;
+}
+
+enum err channel_open(struct channel *ch, const char *name,
+                      struct err_text *why)
+{
+    enum err e = find_folder(ch, name, why);
     if (e == ERR_OK) {
         ch->reply_fd =
             openat(ch->dirfd, "reply", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -306,11 +312,7 @@ static gid_t group_of(const struct channel *ch)
 enum err channel_join(struct channel *ch, const char *name,
                       struct err_text *why)
 {
-    enum channel_place place;
-    channel_blank(ch, name);
-    enum err e = locate(name, ch->user, ch->dir, &place, why);
-    if (e == ERR_OK)
-        e = open_folder(ch, place, why);
+    enum err e = find_folder(ch, name, why);
     if (e == ERR_OK)
         e = check_owner(ch, why);
     if (e == ERR_OK)

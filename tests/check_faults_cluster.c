@@ -35,14 +35,9 @@ static void live(struct scene *s, struct life *l)
     int64_t timeout_ms = life_timeout_ms(s, l);
     life_note_queue(l);
     scene_visit(s, l->m.channel, timeout_ms, false);
-    kill(l->m.pid, SIGHUP);
-    life_await(l, "reload");
+    life_reload(l);
     move(s, l, timeout_ms);
-    scene_cut(s);
-    life_await(l, "lost the connection");
-    scene_visit(s, l->m.channel, timeout_ms, true);
-    if (!life_ended(l))
-        life_check_idle(s, l);
+    life_lose_redis(s, l);
 }
 
 START_TEST(test_a_life_in_a_cluster)

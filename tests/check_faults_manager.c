@@ -24,13 +24,8 @@ static void live(struct scene *s, struct life *l)
     life_order(l, "pause\n");
     life_order(l, "resume\n");
     life_await(l, "resumed");
-    kill(l->m.pid, SIGHUP);
-    life_await(l, "reload");
-    scene_cut(s);
-    life_await(l, "lost the connection");
-    scene_visit(s, l->m.channel, life_timeout_ms(s, l), true);
-    if (!life_ended(l))
-        life_check_idle(s, l);
+    life_reload(l);
+    life_lose_redis(s, l);
 }
 
 /* ---- the tests ---- */

@@ -35,13 +35,8 @@ static void live(struct scene *s, struct life *l)
     scene_visit(s, l->m.channel, life_timeout_ms(s, l), false);
     if (follows(s, l))
         scene_visit(s, l->m.channel, life_timeout_ms(s, l), true);
-    kill(l->m.pid, SIGHUP);
-    life_await(l, "reload");
-    scene_cut(s);
-    life_await(l, "lost the connection");
-    scene_visit(s, l->m.channel, life_timeout_ms(s, l), true);
-    if (!life_ended(l))
-        life_check_idle(s, l);
+    life_reload(l);
+    life_lose_redis(s, l);
 }
 
 START_TEST(test_a_life_with_sentinels)

@@ -280,6 +280,26 @@ END_TEST
 
 /* ---- passwords ---- */
 
+/* What --check-config says, with a password for the sentinels or without. */
+static void check_config(const char *password_file)
+{
+    const char *const argv[] = {
+        "mqredis-manager",
+        "--check-config",
+        "--capacity",
+        "4",
+        "--msgsize",
+        "1024",
+        "--channel",
+        "none",
+        "--redis",
+        farm_uri(&farm, ":hush@", 7),
+        password_file != NULL ? "--sentinel-password-file" : NULL,
+        password_file,
+        NULL};
+    e2e_run(&out, argv);
+}
+
 START_TEST(test_passwords_on_both)
 {
     char path[200], options[300];
@@ -289,33 +309,9 @@ START_TEST(test_passwords_on_both)
     }
     snprintf(path, sizeof(path), "%s", support_path("sentinel-password"));
     support_write_file(AT_FDCWD, path, "psst\n");
-    const char *const right[] = {"mqredis-manager",
-                                 "--check-config",
-                                 "--capacity",
-                                 "4",
-                                 "--msgsize",
-                                 "1024",
-                                 "--channel",
-                                 "none",
-                                 "--sentinel-password-file",
-                                 path,
-                                 "--redis",
-                                 farm_uri(&farm, ":hush@", 7),
-                                 NULL};
-    e2e_run(&out, right);
+    check_config(path);
     ck_assert_msg(out.status == 0, "%s", out.text);
-    const char *const none[] = {"mqredis-manager",
-                                "--check-config",
-                                "--capacity",
-                                "4",
-                                "--msgsize",
-                                "1024",
-                                "--channel",
-                                "none",
-                                "--redis",
-                                farm_uri(&farm, ":hush@", 7),
-                                NULL};
-    e2e_run(&out, none);
+    check_config(NULL);
     ck_assert_msg(out.status == 78 && strstr(out.text, "NOAUTH"), "%s",
                   out.text);
 

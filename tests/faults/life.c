@@ -112,7 +112,7 @@ static int most_fds(const struct life *l)
     return most;
 }
 
-void life_check_idle(struct scene *s, struct life *l)
+static void check_idle(struct scene *s, struct life *l)
 {
     const struct status *status = NULL;
     struct channel ch;
@@ -131,6 +131,23 @@ void life_check_idle(struct scene *s, struct life *l)
     else if (!UNTIL(life_ended(l) || count_fds(l) <= s->fds))
         scene_wrong(s, "manager holds %d descriptors, %d were enough before",
                     count_fds(l), s->fds);
+}
+
+/* ---- what happens to it ---- */
+
+void life_reload(struct life *l)
+{
+    kill(l->m.pid, SIGHUP);
+    life_await(l, "reload");
+}
+
+void life_lose_redis(struct scene *s, struct life *l)
+{
+    scene_cut(s);
+    life_await(l, "lost the connection");
+    scene_visit(s, l->m.channel, life_timeout_ms(s, l), true);
+    if (!life_ended(l))
+        check_idle(s, l);
 }
 
 /* ---- its end ---- */

@@ -42,8 +42,12 @@ void life_order(const struct life *l, const char *line);
 /* Waits until the log has this text; or for some time. */
 void life_await(struct life *l, const char *text);
 
-/* It holds nothing for workers that have gone. */
-void life_check_idle(struct scene *s, struct life *l);
+/* It is told to read its files again, and does. */
+void life_reload(struct life *l);
+
+/* Its connections are cut; a worker is served after that, and then it holds
+ * nothing for workers that have gone. */
+void life_lose_redis(struct scene *s, struct life *l);
 
 /* A worker's: short where calls fail for good, for most of what it asks ends
  * by that. */
