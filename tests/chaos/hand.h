@@ -113,6 +113,10 @@ bool hand_may_be(const char *error);
 
 /* ---- acts, kin.c: threads, forked children, the program for the shell ---- */
 
+/* Before the library's handle is opened: its handlers of pthread_atfork(3) come
+ * outside of ours then. False: out of memory. */
+bool hand_watch_forks(void);
+
 void act_threads(struct hand *w);
 void act_fork(struct hand *w);
 void act_program(struct hand *w);

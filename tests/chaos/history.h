@@ -89,6 +89,7 @@ struct history {
      * over LATE_GOAL_NS late. */
     uint64_t late_ns, late_count, late_from_ns;
     uint32_t late_step;
+    uint64_t fork_ns;     /* the kernel's part of its longest fork */
     uint32_t accused_at;  /* `count` at the accusation */
     char accusation[320]; /* the first thing that must not be; "": none */
     struct step steps[HISTORY_STEPS];

@@ -289,6 +289,8 @@ static void add_up(const struct world *w, struct total *t)
             t->never += h->steps[n].fate == FATE_OPEN;
         if (h->late_ns > t->late_ns)
             t->late_ns = h->late_ns;
+        if (h->fork_ns > t->fork_ns)
+            t->fork_ns = h->fork_ns;
     }
     if (*w->noise_ns > t->noise_ns)
         t->noise_ns = *w->noise_ns;
@@ -433,9 +435,10 @@ void round_report(const struct total *t, uint64_t seed)
     for (int i = 0; i < CLUSTER_WORDS && t->keys_moved > 0; i++)
         printf(" %s=%llu", cluster_words[i], COUNT(t->words[i]));
     printf("\nat most %.1f ms past a deadline, %llu waits more than %.0f ms "
-           "(noise of the machine: %.1f ms); %u violations\n",
+           "(noise of the machine: %.1f ms, a fork in the kernel: %.1f ms); %u "
+           "violations\n",
            (double)t->late_ns / 1e6, COUNT(t->late_count),
            (double)LATE_GOAL_NS / 1e6, (double)t->noise_ns / 1e6,
-           t->violations);
+           (double)t->fork_ns / 1e6, t->violations);
     fflush(stdout);
 }

@@ -12,7 +12,7 @@ struct total {
     uint64_t heard, lagged, gaps, renewed, full;
     uint64_t done[FAULT_TYPES];
     uint64_t keys_moved, words[CLUSTER_WORDS]; /* of clusters */
-    uint64_t late_ns, late_count, noise_ns;
+    uint64_t late_ns, late_count, noise_ns, fork_ns;
     unsigned rounds, workers, tls_rounds, violations;
 };
 

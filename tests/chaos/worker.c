@@ -287,6 +287,8 @@ void worker_live(const struct worker_task *task)
     int fds = support_count_fds();
     w.h->began_ns = clock_ns();
     w.sched_fd = hand_open_sched();
+    if (!hand_watch_forks())
+        return;
     w.mq = mqredis_open(task->channel, &why);
     if (w.mq == NULL) {
         if (!scarce(task))
