@@ -149,13 +149,15 @@ static const char *const forms[] = {
 
 /* Where Redis's own ways of finding keys differ, on commands that it then calls
  * wrong: GEORADIUS's STORE in place of a unit, or twice; MIGRATE's KEYS without
- * one. */
-static bool is_moot(const char *name, const char *word, bool last)
+ * one; STREAMS of XREAD and XREADGROUP where it can't be, and once more. */
+static bool is_moot(const char *text, const char *word, bool last)
 {
-    return (strncmp(name, "georadius", 9) == 0 &&
+    return (strncmp(text, "georadius", 9) == 0 &&
             strncasecmp(word, "STORE", 5) == 0) ||
-           (strcmp(name, "migrate") == 0 && last &&
-            strcasecmp(word, "KEYS") == 0);
+           (strncmp(text, "migrate ", 8) == 0 && last &&
+            strcasecmp(word, "KEYS") == 0) ||
+           (strncmp(text, "xread", 5) == 0 && strcmp(word, "STREAMS") == 0 &&
+            strstr(text, " STREAMS") != NULL);
 }
 
 static void form_text(const char *form, char *text, size_t room)
@@ -197,7 +199,7 @@ static bool generate(size_t n, char *text, size_t room)
         unsigned word = draw((unsigned)COUNT(words));
         if (one_slot && word < 6)
             word = 2 + word % 3;
-        bool moot = is_moot(l->words, words[word], i == want - 1);
+        bool moot = is_moot(text, words[word], i == want - 1);
         len = add_word(text, room, len, moot ? "a" : words[word]);
     }
     return true;

@@ -33,7 +33,8 @@ struct listed_commands {
     size_t count;
 };
 
-/* Fails the running test if it is not COMMAND's reply. */
+/* Sorted by their words. Fails the running test if it is not COMMAND's reply.
+ */
 void list_commands(struct listed_commands *list, const char *reply, size_t len);
 
 /* Says HELLO for that protocol, sends COMMAND, and has the policy learn from
