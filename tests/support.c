@@ -24,7 +24,7 @@
 #include "ipc/channel.h"
 
 /* Libcheck's fixtures take no argument, so this is the file's one state. */
-static char scratch[PATH_MAX];
+static char scratch[SUPPORT_SCRATCH_MAX];
 
 /* ---- the scratch folder ---- */
 
@@ -39,15 +39,22 @@ static void read_text(const char *path, char *text, size_t size)
     text[n > 0 ? n : 0] = '\0';
 }
 
-void support_scratch_setup(void)
+void support_scratch_setup_as(char name[SUPPORT_SCRATCH_MAX])
 {
     const char *parent = getenv("TMPDIR");
-    snprintf(scratch, sizeof(scratch), "%s/mqredis-test.XXXXXX",
+    snprintf(name, SUPPORT_SCRATCH_MAX, "%s/mqredis-test.XXXXXX",
              parent != NULL && parent[0] != '\0' ? parent : "/tmp");
-    if (mkdtemp(scratch) == NULL || chmod(scratch, 0711) < 0 ||
-        setenv("MQREDIS_DIR", scratch, 1) < 0)
-        ck_abort_msg("cannot make %s: %s", scratch, strerror(errno));
+    if (mkdtemp(name) == NULL || chmod(name, 0711) < 0 ||
+        setenv("MQREDIS_DIR", name, 1) < 0)
+        ck_abort_msg("cannot make %s: %s", name, strerror(errno));
+    snprintf(scratch, sizeof(scratch), "%s", name);
     signal(SIGPIPE, SIG_IGN);
+}
+
+void support_scratch_setup(void)
+{
+    char name[SUPPORT_SCRATCH_MAX];
+    support_scratch_setup_as(name);
 }
 
 void support_remove_queues(void)

@@ -59,11 +59,16 @@
 
 /* ---- the scratch folder ---- */
 
+#define SUPPORT_SCRATCH_MAX 160
+
 /* An unchecked fixture: makes a folder of the suite's own in $TMPDIR (mode
  * 0711) and points MQREDIS_DIR at it; removes it with all that is in it, and
  * the queues that `queue` files in its subfolders name, so that a failed test
  * leaves nothing either. */
 void support_scratch_setup(void);
+/* The same, and `name` gets the folder's, before it is made: for who else is to
+ * remove it. */
+void support_scratch_setup_as(char name[SUPPORT_SCRATCH_MAX]);
 void support_scratch_teardown(void);
 
 /* Adds a case to the suite: with that fixture, and so many seconds for each

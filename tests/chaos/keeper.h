@@ -7,13 +7,16 @@
 #ifndef TESTS_CHAOS_KEEPER_H
 #define TESTS_CHAOS_KEEPER_H
 
+#include "tests/support.h"
+
 #define REMAINS_QUEUES 256
 
 /* What is to be removed in the end, in shared memory; filled in by the harness,
- * one by one, each counted after it was written. */
+ * one by one: a folder before it is made, a queue counted after it was
+ * written. */
 struct remains {
-    char dir[160]; /* "": none */
-    char certificates[160];
+    char dir[SUPPORT_SCRATCH_MAX]; /* "": none */
+    char certificates[SUPPORT_SCRATCH_MAX];
     char queues[REMAINS_QUEUES][128];
     unsigned queue_count;
 };

@@ -57,14 +57,15 @@ static bool has_program(const char *name)
 }
 
 /* A folder of certificates, "" where TLS can't be. */
-static void make_certificates(char dir[160], bool durable)
+static void make_certificates(char dir[SUPPORT_SCRATCH_MAX], bool durable)
 {
     const char *missing =
         durable ? support_tls_missing() : "mqredis-server has none";
-    snprintf(dir, 160, "%s/mqredis-chaos.XXXXXX", getenv("TMPDIR"));
-    if (missing == NULL && mkdtemp(dir) != NULL) {
-        snprintf(order.remains->certificates,
-                 sizeof(order.remains->certificates), "%s", dir);
+    char *made = order.remains->certificates;
+    snprintf(made, SUPPORT_SCRATCH_MAX, "%s/mqredis-chaos.XXXXXX",
+             getenv("TMPDIR"));
+    if (missing == NULL && mkdtemp(made) != NULL) {
+        snprintf(dir, SUPPORT_SCRATCH_MAX, "%s", made);
         if (support_tls_certificates(dir))
             return;
         missing = "no certificates";
@@ -73,7 +74,7 @@ static void make_certificates(char dir[160], bool durable)
     dir[0] = '\0';
 }
 
-static void begin(struct plan *p, char tls_dir[160])
+static void begin(struct plan *p, char tls_dir[SUPPORT_SCRATCH_MAX])
 {
     const char *redis = getenv("REDIS_SERVER");
     void *histories = mmap(NULL, WORLD_HISTORIES * sizeof(struct history),
@@ -112,7 +113,7 @@ static bool is_done(const struct total *t)
 
 static void run_rounds(void)
 {
-    char tls_dir[160];
+    char tls_dir[SUPPORT_SCRATCH_MAX];
     struct total t = {0};
     struct plan plan = {0};
     int left = order.seconds;

@@ -363,9 +363,7 @@ static void show_log(const struct world *w)
 
 static void set_up(const struct plan *plan)
 {
-    support_scratch_setup();
-    snprintf(plan->remains->dir, sizeof(plan->remains->dir), "%s",
-             support_scratch());
+    support_scratch_setup_as(plan->remains->dir);
     /* What nobody else sees nobody has to remove. */
     if (plan->mounts)
         (void)scarcity_mount(support_scratch(), SCRATCH_MB, SCRATCH_NAMES);
